@@ -1,0 +1,109 @@
+//! The configuration in its final types.
+
+pub mod limits;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{Fingerprint, Secret};
+pub use limits::Limits;
+
+/// All that the operator decided, checked as a whole.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: Listen,
+    pub tls: Tls,
+    pub engine: Engine,
+    pub portainer: Portainer,
+    pub cluster: ClusterSettings,
+    /// DATA_PATH: certificates, the cached association.
+    pub data: PathBuf,
+    pub log: Log,
+    pub limits: Limits,
+    /// Variables of Portainer's agent that were set and mean nothing here; named in one warning.
+    pub ignored: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// AGENT_HOST. `None`: every address, IPv6 and IPv4.
+    pub host: Option<IpAddr>,
+    /// AGENT_PORT, 9001.
+    pub port: u16,
+    /// AGENT_PEER_PORT, 9002.
+    pub peer_port: u16,
+    /// AGENT_ALLOW_FROM. Empty: everybody may connect.
+    pub allow_from: Vec<Cidr>,
+}
+
+/// An address range such as `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    pub base: IpAddr,
+    pub bits: u8,
+}
+
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// AGENT_TLS_CERT and AGENT_TLS_KEY: the operator's own pair. `None`: we make one.
+    pub own: Option<(PathBuf, PathBuf)>,
+    /// AGENT_TLS_SANS: more names and addresses for the certificate that we make.
+    pub sans: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub at: EngineAt,
+    /// DOCKER_TLS_VERIFY with DOCKER_CERT_PATH: a folder with ca.pem, cert.pem and key.pem.
+    pub tls: Option<PathBuf>,
+}
+
+/// DOCKER_HOST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineAt {
+    Unix(PathBuf),
+    Tcp { host: String, port: u16 },
+    Npipe(String),
+}
+
+#[derive(Clone, Debug)]
+pub struct Portainer {
+    /// AGENT_SECRET: what the server signs instead of `Portainer-App`.
+    pub secret: Option<Secret>,
+    /// AGENT_PORTAINER_KEYS: the only keys that count. Empty: none pinned.
+    pub pins: Vec<Fingerprint>,
+    /// AGENT_SECRET_TIMEOUT: how long an agent that nobody claimed stays claimable.
+    pub window: Duration,
+    /// What the header `Portainer-Agent` says.
+    pub agent_version: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct ClusterSettings {
+    /// AGENT_CLUSTER_SECRET(_FILE): the first is shown, all are trusted.
+    pub secrets: Vec<Secret>,
+    /// AGENT_CLUSTER_ADDR: the DNS name of all agents. `None`: `tasks.<service>` of the own container's labels.
+    pub name: Option<String>,
+    /// AGENT_PEERS: static peers.
+    pub peers: Vec<PeerAddress>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAddress {
+    pub host: String,
+    pub port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogMode {
+    Pretty,
+    NoColor,
+    Json,
+}
+
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub level: tracing::Level,
+    pub mode: LogMode,
+}

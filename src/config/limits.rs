@@ -1,0 +1,91 @@
+//! Every timeout, cap and queue length, with its reason.
+
+use std::time::Duration;
+
+/// The limits of one agent. `Default` is what runs; tests shrink them.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// 10 s: a TLS handshake takes milliseconds; a stranger who stalls must not hold a place.
+    pub handshake: Duration,
+    /// 10 s from a head's first byte to its last: slow-loris ends here.
+    pub head: Duration,
+    /// 75 s: longer than any client's own idle pool (Go 90 s races are retried by it), and than our peers' 25 s.
+    pub idle: Duration,
+    /// 64 KiB: X-Registry-Config can be tens of KiB.
+    pub head_bytes: usize,
+    /// 30 s without a byte of an ordinary request body.
+    pub body_read: Duration,
+    /// 60 s in which an ordinary answer makes no progress towards the client.
+    pub body_write: Duration,
+    /// 256 connections that have not authenticated yet; the oldest silent one of the busiest source goes first.
+    pub strangers: usize,
+    /// 4096 connections in all; lowered to what the file descriptors allow.
+    pub connections: usize,
+    /// 10 failed authentications a second and source, in bursts of 20; then 429, for failures only.
+    pub failures_per_second: u32,
+    pub failures_burst: u32,
+    /// 1 s to connect to the own engine.
+    pub connect_engine: Duration,
+    /// 1 s to connect to a peer and shake hands: an overlay answers in milliseconds.
+    pub connect_peer: Duration,
+    /// 8 idle connections a peer, 25 s: shorter than its listener's 75 s, so that a reused one is alive.
+    pub pool_idle: usize,
+    pub pool_idle_for: Duration,
+    /// 300 ms of silence into a fan-out starts a probe on another connection.
+    pub silence: Duration,
+    /// 600 ms: what that probe has.
+    pub probe: Duration,
+    /// 1 s between probes of a node that is missing.
+    pub probe_missing: Duration,
+    /// 5 s between probes of one that answers.
+    pub probe_answering: Duration,
+    /// 15 s for a node's part of a list while its probes are answered.
+    pub list: Duration,
+    /// 60 s where sizes are computed.
+    pub list_sizes: Duration,
+    /// 120 s for a plain GET in all.
+    pub plain_get: Duration,
+    /// 64 MiB a node in a merge.
+    pub part_bytes: usize,
+    /// 24 MiB held by all merges together; others queue, one always runs.
+    pub merge_bytes: usize,
+    /// 4 MiB of a body that decides the route.
+    pub peek_bytes: usize,
+    /// 3 s between two looks at DNS, the engine's directory and the node list.
+    pub refresh: Duration,
+    /// 8 s: Swarm's own grace is 10 s.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            head_bytes: 64 << 10,
+            body_read: Duration::from_secs(30),
+            body_write: Duration::from_secs(60),
+            strangers: 256,
+            connections: 4096,
+            failures_per_second: 10,
+            failures_burst: 20,
+            connect_engine: Duration::from_secs(1),
+            connect_peer: Duration::from_secs(1),
+            pool_idle: 8,
+            pool_idle_for: Duration::from_secs(25),
+            silence: Duration::from_millis(300),
+            probe: Duration::from_millis(600),
+            probe_missing: Duration::from_secs(1),
+            probe_answering: Duration::from_secs(5),
+            list: Duration::from_secs(15),
+            list_sizes: Duration::from_secs(60),
+            plain_get: Duration::from_secs(120),
+            part_bytes: 64 << 20,
+            merge_bytes: 24 << 20,
+            peek_bytes: 4 << 20,
+            refresh: Duration::from_secs(3),
+            drain: Duration::from_secs(8),
+        }
+    }
+}
