@@ -16,3 +16,6 @@ pub use engine::{Engine, Problem};
 pub use fail::Fail;
 pub use peer::Peers;
 pub use probe::{Probe, ProbeDocument, ProbeRange};
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use crate::model::NodeId;
 const SUFFIX: &str = ".peer.swarmgate.internal";
 
 /// Asked for where the node is not known before the handshake. Any node of the cluster may answer.
-const ANY: &str = "any.peer.swarmgate.internal";
+const ANY: &str = "peer.swarmgate.internal";
 
 /// The name to ask for: that of the expected node, or of any.
 pub(super) fn server_name(expect: Option<&NodeId>) -> Option<ServerName<'static>> {

@@ -32,22 +32,32 @@ pub struct Engine(Arc<Http<Place>>);
 /// What is wrong with how the engine was configured.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    #[error("DOCKER_HOST: {at} cannot be reached from this operating system")]
+    #[error("{at} cannot be reached from this operating system")]
     Unsupported { at: String },
-    #[error("DOCKER_HOST: {host:?} is not a host name")]
+    #[error("{host:?} is not a host name")]
     HostName { host: String },
-    #[error("DOCKER_CERT_PATH: read {path:?}")]
+    #[error("read {path:?}")]
     Certificate {
         path: PathBuf,
         #[source]
         source: pem::Error,
     },
-    #[error("DOCKER_CERT_PATH: use the certificates in {path:?}")]
+    #[error("use the certificates in {path:?}")]
     Pair {
         path: PathBuf,
         #[source]
         source: rustls::Error,
     },
+}
+
+impl Problem {
+    /// The variable that has to change.
+    pub fn option(&self) -> &'static str {
+        match self {
+            Self::Unsupported { .. } | Self::HostName { .. } => "DOCKER_HOST",
+            Self::Certificate { .. } | Self::Pair { .. } => "DOCKER_CERT_PATH",
+        }
+    }
 }
 
 impl Engine {
@@ -244,5 +254,32 @@ async fn open_pipe(path: &str) -> io::Result<tokio::net::windows::named_pipe::Na
             reason = "a pipe tells nobody when it is free; the connect deadline bounds this"
         )]
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shifted_map_is_told_from_the_usual_one() {
+        let rows = [
+            ("         0          0 4294967295\n", false),
+            ("", false),
+            ("         0     100000      65536\n", true),
+            ("0 1000 1\n1 100000 65536\n", true),
+        ];
+        for (map, shifted) in rows {
+            assert_eq!(is_shifted(map), shifted, "{map:?}");
+        }
+    }
+
+    #[test]
+    fn a_forbidden_socket_says_what_to_do() {
+        let road = Road::Tcp { host: String::new(), port: 0 };
+        let place = Place { at: "the engine at /x".into(), road, deadline: Duration::ZERO };
+        let fail = place.refused(io::ErrorKind::PermissionDenied.into());
+        assert!(matches!(fail, Fail::Forbidden { .. }));
+        assert!(fail.to_string().starts_with("connect to the engine at /x: not permitted; "), "{fail}");
     }
 }
