@@ -1,1 +1,3 @@
-//! (written by its owner)
+//! Where a request goes: one pure function over one table of routes and one snapshot.
+
+pub mod table;
