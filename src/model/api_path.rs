@@ -79,8 +79,7 @@ impl ApiPath {
     /// Whether the path leads with what an engine takes for a version but is none that we can compare, such as
     /// `/v1.2.3/info` or a bare `/v1.41`. It goes on untouched, and the engine says what is wrong with it.
     pub fn is_versioned_oddly(&self) -> bool {
-        let mut segments = self.whole.split('/').skip(1);
-        let first = segments.next().unwrap_or_default();
+        let first = self.whole.split('/').nth(1).unwrap_or_default();
         self.version.is_none() && is_engine_version(first)
     }
 
