@@ -115,7 +115,8 @@ fn no_doubles(headers: &HeaderMap) -> Result<(), GateError> {
 }
 
 fn is_single(name: &str) -> bool {
-    SINGLE_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || SINGLE.iter().any(|one| one == name)
+    SINGLE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || SINGLE.iter().any(|one| one.as_str() == name)
 }
 
 /// A header that `Connection` lists would be dropped on the way, be it the one that authenticates.

@@ -154,7 +154,14 @@ pub fn engine_route(method: &Method, path: &ApiPath) -> &'static Route {
     if path.is_versioned_oddly() {
         return &UNKNOWN;
     }
-    let found = ROUTES.iter().find(|route| route.method == method.as_str() && fits(route.pattern, spelled));
+    let initial = spelled.as_bytes().get(1);
+    let found = ROUTES.iter().find(|route| {
+        // Most rows differ in their first letter already, which spares reading their patterns.
+        let first = route.pattern.as_bytes().get(1);
+        (first == initial || first == Some(&b'{'))
+            && route.method == method.as_str()
+            && fits(route.pattern, spelled)
+    });
     found.unwrap_or(&UNKNOWN)
 }
 
