@@ -37,3 +37,4 @@ pub mod shutdown;
 pub mod stream;
 pub mod telemetry;
 pub mod trust;
+pub mod watchdog;
