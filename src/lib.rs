@@ -22,6 +22,7 @@ pub mod body;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod data_dir;
 pub mod decide;
 pub mod dial;
 pub mod discover;
