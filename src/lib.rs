@@ -27,6 +27,7 @@ pub mod decide;
 pub mod dial;
 pub mod discover;
 pub mod execute;
+pub mod health;
 pub mod identify;
 pub mod listen;
 pub mod membership;
