@@ -56,7 +56,6 @@ pub enum Origin {
 
 /// Every option, as it was written.
 #[derive(clap::Args, Clone, Default)]
-#[command(next_help_heading = "Options")]
 pub struct Options {
     /// Address to listen on; without it every address, IPv6 and IPv4
     #[arg(long, env = "AGENT_HOST", value_name = "IP")]
