@@ -1,11 +1,18 @@
 //! The configuration in its final types.
+//!
+//! [`Config::from_args`] reads what the operator wrote, and the files that it names, and finds every problem at once.
 
+mod build;
 pub mod limits;
+pub mod parse;
+pub mod render;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cli::Args;
 use crate::model::{Fingerprint, Secret};
 pub use limits::Limits;
 
@@ -21,8 +28,32 @@ pub struct Config {
     pub data: PathBuf,
     pub log: Log,
     pub limits: Limits,
-    /// Variables of Portainer's agent that were set and mean nothing here; named in one warning.
+    /// Variables of Portainer's agent that were set and mean nothing here; one of the warnings names them.
     pub ignored: Vec<String>,
+    /// What is allowed but should be known, one line each; to be logged at the start.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Checks all that was written, and the fields against each other.
+    pub fn from_args(args: &Args) -> Result<Self, Vec<Problem>> {
+        build::build(args)
+    }
+}
+
+/// Why the agent cannot run as it was told to. Never shows a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{option}: {reason}")]
+pub struct Problem {
+    /// The variable that has to change, such as `AGENT_PORT`.
+    pub option: String,
+    pub reason: String,
+}
+
+impl Problem {
+    pub fn new(option: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { option: option.into(), reason: reason.into() }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -44,6 +75,12 @@ pub struct Cidr {
     pub bits: u8,
 }
 
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base, self.bits)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// AGENT_TLS_CERT and AGENT_TLS_KEY: the operator's own pair. `None`: we make one.
@@ -63,7 +100,11 @@ pub struct Engine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineAt {
     Unix(PathBuf),
-    Tcp { host: String, port: u16 },
+    /// `host` is a name or an address; IPv6 without brackets.
+    Tcp {
+        host: String,
+        port: u16,
+    },
     Npipe(String),
 }
 
@@ -85,12 +126,13 @@ pub struct ClusterSettings {
     pub secrets: Vec<Secret>,
     /// AGENT_CLUSTER_ADDR: the DNS name of all agents. `None`: `tasks.<service>` of the own container's labels.
     pub name: Option<String>,
-    /// AGENT_PEERS: static peers.
+    /// AGENT_PEERS: static peers. Never without a secret.
     pub peers: Vec<PeerAddress>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerAddress {
+    /// A name or an address; IPv6 without brackets.
     pub host: String,
     pub port: u16,
 }

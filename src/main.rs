@@ -1,1 +1,40 @@
-fn main() {}
+//! The program: reads the arguments, calls what they ask for, maps the outcome to an exit code.
+
+use std::fmt::Display;
+use std::io::{Write, stderr, stdout};
+use std::process::ExitCode;
+
+use swarmgate::cli::{Args, Association, Command};
+use swarmgate::config::{Config, parse, render};
+use swarmgate::{app, associate::command, health};
+
+fn main() -> ExitCode {
+    let args = Args::read();
+    let config = match Config::from_args(&args) {
+        Ok(config) => config,
+        Err(problems) => return end(1, problems),
+    };
+    match &args.command {
+        None => app::run(config),
+        Some(Command::Check) => {
+            let written = stdout().write_all(render::effective(&config, &args).as_bytes());
+            end(written.is_err().into(), config.warnings.iter().map(|w| format!("warning: {w}")))
+        }
+        Some(Command::Health) => match health::run(&config.listen, health::LIMIT) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(sick) => end(1, [sick]),
+        },
+        Some(Command::Association(Association::Show)) => command::show(&config),
+        Some(Command::Association(Association::Reset { key })) => {
+            match key.as_deref().map(parse::fingerprint).transpose() {
+                Ok(key) => command::reset(&config, key),
+                Err(reason) => end(2, [format!("--key: {reason}")]),
+            }
+        }
+    }
+}
+
+fn end(code: u8, lines: impl IntoIterator<Item = impl Display>) -> ExitCode {
+    lines.into_iter().for_each(|line| drop(writeln!(stderr(), "swarmgate: {line}")));
+    code.into()
+}

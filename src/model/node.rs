@@ -165,6 +165,14 @@ impl Member {
 
     /// Whether a request may be sent to it now.
     pub fn is_reachable(&self) -> bool {
-        !matches!(self.reach, Reach::Missing(_))
+        self.absence().is_none()
+    }
+
+    /// Why no request may be sent to it now.
+    pub fn absence(&self) -> Option<Absence> {
+        match self.reach {
+            Reach::Missing(absence) => Some(absence),
+            Reach::Here | Reach::Untried | Reach::Answering => None,
+        }
     }
 }

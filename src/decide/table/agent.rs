@@ -1,0 +1,18 @@
+//! The agent's own paths, in each literal form they have. A Docker version may lead them all.
+
+use super::{Access, Door, Own, Pace, Route, Scope};
+
+/// The agent's own paths; they come before the engine's. One row has all methods of a path.
+pub const AGENT: &[Route] = &[
+    own("GET, HEAD", "/ping", Access::Open, Own::Ping),
+    own("GET, HEAD", "/v2/ping", Access::Open, Own::Ping),
+    own("GET, POST", "/key", Access::Read, Own::Key),
+];
+
+/// On the peer listener alone; elsewhere the path is one like any other.
+pub const PROBE: Route = own("GET", "/_swarmgate/probe", Access::Read, Own::Probe);
+
+const fn own(method: &'static str, pattern: &'static str, access: Access, own: Own) -> Route {
+    let scope = Scope::Own(own);
+    Route { method, pattern, access, scope, pace: Pace::Plain, door: Door::None, peek: false }
+}
