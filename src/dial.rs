@@ -3,7 +3,6 @@
 //! A request goes out over a kept connection, or over a fresh one when it may become a stream. A [`Fail`] says whose
 //! side failed and whether anything was sent. Never retries, never follows a redirect, never looks into a body.
 
-mod certificate;
 mod engine;
 mod fail;
 mod http;
@@ -12,7 +11,7 @@ mod peer;
 mod probe;
 mod tls;
 
-pub use engine::{Engine, Problem};
+pub use engine::Engine;
 pub use fail::Fail;
 pub use peer::Peers;
 pub use probe::{Probe, ProbeDocument, ProbeRange};

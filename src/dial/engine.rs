@@ -1,5 +1,6 @@
 //! Connections to the own engine: its socket, or TCP with or without TLS.
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use super::http::{Dial, Http, Keep};
 use super::io::{Dialled, tune};
 use super::tls;
 use crate::body::Body;
-use crate::config::{self, EngineAt, Limits};
+use crate::config::{self, EngineAt, Limits, Problem};
 use crate::shutdown::Shutdown;
 
 /// 32 idle connections: the socket is local and cheap, but a burst of lists should not open each anew.
@@ -29,37 +30,6 @@ const IDLE: usize = 32;
 #[derive(Clone)]
 pub struct Engine(Arc<Http<Place>>);
 
-/// What is wrong with how the engine was configured.
-#[derive(Debug, thiserror::Error)]
-pub enum Problem {
-    #[error("{at} cannot be reached from this operating system")]
-    Unsupported { at: String },
-    #[error("{host:?} is not a host name")]
-    HostName { host: String },
-    #[error("read {path:?}")]
-    Certificate {
-        path: PathBuf,
-        #[source]
-        source: pem::Error,
-    },
-    #[error("use the certificates in {path:?}")]
-    Pair {
-        path: PathBuf,
-        #[source]
-        source: rustls::Error,
-    },
-}
-
-impl Problem {
-    /// The variable that has to change.
-    pub fn option(&self) -> &'static str {
-        match self {
-            Self::Unsupported { .. } | Self::HostName { .. } => "DOCKER_HOST",
-            Self::Certificate { .. } | Self::Pair { .. } => "DOCKER_CERT_PATH",
-        }
-    }
-}
-
 impl Engine {
     /// Connects nothing yet: an engine that is absent now may come later.
     pub fn new(config: &config::Engine, limits: &Limits, shutdown: Shutdown) -> Result<Self, Problem> {
@@ -68,7 +38,7 @@ impl Engine {
             EngineAt::Npipe(path) => (path.clone(), "docker".to_owned()),
             EngineAt::Tcp { host, port } => (format!("{host}:{port}"), authority(host, *port)),
         };
-        let host = HeaderValue::try_from(&host).map_err(|_| Problem::HostName { host })?;
+        let host = HeaderValue::try_from(&host).map_err(|_| no_name(&host))?;
         let place = Place {
             at: format!("the engine at {at}").into(),
             road: Road::of(config)?,
@@ -122,15 +92,15 @@ impl Road {
             #[cfg(unix)]
             (EngineAt::Unix(path), _) => Ok(Self::Unix(path.clone())),
             #[cfg(not(unix))]
-            (EngineAt::Unix(path), _) => Err(Problem::Unsupported { at: path.display().to_string() }),
+            (EngineAt::Unix(path), _) => Err(unsupported(path.display())),
             #[cfg(windows)]
             (EngineAt::Npipe(path), _) => Ok(Self::Npipe(path.clone())),
             #[cfg(not(windows))]
-            (EngineAt::Npipe(path), _) => Err(Problem::Unsupported { at: path.clone() }),
+            (EngineAt::Npipe(path), _) => Err(unsupported(path)),
             (EngineAt::Tcp { host, port }, None) => Ok(Self::Tcp { host: host.clone(), port: *port }),
             (EngineAt::Tcp { host, port }, Some(folder)) => {
                 let name = ServerName::try_from(host.clone());
-                let name = name.map_err(|_| Problem::HostName { host: host.clone() })?;
+                let name = name.map_err(|_| no_name(host))?;
                 let config = Arc::new(client_config(folder)?);
                 Ok(Self::Tls { host: host.clone(), port: *port, name, config })
             }
@@ -138,10 +108,19 @@ impl Road {
     }
 }
 
+fn unsupported(at: impl Display) -> Problem {
+    Problem::new("DOCKER_HOST", format!("{at} cannot be reached from this operating system"))
+}
+
+fn no_name(host: &str) -> Problem {
+    Problem::new("DOCKER_HOST", format!("{host:?} is not a host name"))
+}
+
 /// Docker's three files: who may have signed the engine's certificate, and the pair that we show.
 fn client_config(folder: &Path) -> Result<ClientConfig, Problem> {
-    let unread = |path: PathBuf| |source| Problem::Certificate { path, source };
-    let unusable = |source| Problem::Pair { path: folder.to_owned(), source };
+    let problem = |reason| Problem::new("DOCKER_CERT_PATH", reason);
+    let unread = |path: PathBuf| move |e: pem::Error| problem(format!("{}: {e}", path.display()));
+    let unusable = |e: rustls::Error| problem(format!("{}: {e}", folder.display()));
     let certificates = |path: PathBuf| {
         let read = CertificateDer::pem_file_iter(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         read.map_err(unread(path))

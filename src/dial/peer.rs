@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::Fail;
-use super::certificate::{node_of, server_name};
 use super::http::{Dial, Http, Keep};
 use super::io::{Dialled, tune};
 use super::probe::{Probe, ProbeDocument};
@@ -24,6 +23,7 @@ use crate::body::Body;
 use crate::config::Limits;
 use crate::model::{Member, NodeId};
 use crate::shutdown::Shutdown;
+use crate::trust::peer::{any_node, node_of, server_name};
 
 /// All peers. Clones share their connections.
 #[derive(Clone)]
@@ -146,8 +146,8 @@ struct Peer {
 impl Peer {
     async fn connect(&self) -> Result<Dialled, Fail> {
         let config = self.tls.borrow().clone().ok_or_else(|| Fail::NotReady { at: Arc::clone(&self.at) })?;
-        let name = server_name(self.expect.as_ref())
-            .ok_or_else(|| self.distrusted(io::Error::other("its id is no DNS name")))?;
+        let name = self.expect.as_ref().map_or_else(|| Ok(any_node()), server_name);
+        let name = name.map_err(|e| self.distrusted(io::Error::other(e)))?;
         let stream = TcpStream::connect(self.address).await.map_err(|e| Fail::connecting(&self.at, e))?;
         tune(&stream).map_err(|e| Fail::connecting(&self.at, e))?;
         let stream = tls::handshake(config, name, stream).await.map_err(|e| self.shaking(e))?;

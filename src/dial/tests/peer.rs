@@ -1,15 +1,11 @@
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -22,59 +18,22 @@ use crate::body::Body;
 use crate::config::Limits;
 use crate::model::{Absence, ApiRange, ApiVersion, Member, NodeId, Reach, Role};
 use crate::shutdown::Shutdown;
+use crate::trust::{Authority, PeerTls, peer_tls};
 
-pub(super) struct Authority(pub(super) CertifiedIssuer<'static, KeyPair>);
+/// Ours and another cluster's. Deriving one is slow on purpose, so the tests share them.
+static BOTH: LazyLock<[Authority; 2]> =
+    LazyLock::new(|| [b"ours".as_slice(), b"theirs"].map(|secret| Authority::derive(secret).unwrap()));
 
-impl Authority {
-    pub(super) fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
+fn tls(authorities: &[Authority], node: &str) -> PeerTls {
+    peer_tls(authorities, &NodeId::parse(node).unwrap()).unwrap()
+}
 
-    fn leaf(&self, node: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        let key = KeyPair::generate().unwrap();
-        let names = [format!("{node}.peer.swarmgate.internal"), "peer.swarmgate.internal".to_owned()];
-        let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
-        (vec![leaf.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-    }
+fn client(node: &str) -> Arc<ClientConfig> {
+    tls(&BOTH[..1], node).client
+}
 
-    fn roots(&self) -> Arc<RootCertStore> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.0.der().clone()).unwrap();
-        Arc::new(roots)
-    }
-
-    fn acceptor(&self, node: &str) -> TlsAcceptor {
-        let provider = Arc::new(default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(self.roots(), Arc::clone(&provider)).build().unwrap();
-        let (chain, key) = self.leaf(node);
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
-            .unwrap();
-        config.send_tls13_tickets = 0;
-        Arc::new(config).into()
-    }
-
-    fn client(&self, node: &str) -> Arc<ClientConfig> {
-        self.trusting(self, node)
-    }
-
-    /// A client that shows what this authority signed and trusts `other`.
-    fn trusting(&self, other: &Self, node: &str) -> Arc<ClientConfig> {
-        let (chain, key) = self.leaf(node);
-        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_root_certificates(other.roots())
-            .with_client_auth_cert(chain, key)
-            .unwrap();
-        Arc::new(config)
-    }
+fn acceptor(node: &str) -> TlsAcceptor {
+    tls(&BOTH[..1], node).server.into()
 }
 
 fn peers(tls: Option<Arc<ClientConfig>>, limits: Limits) -> Peers {
@@ -134,10 +93,9 @@ where
 
 #[tokio::test]
 async fn calls_share_a_connection_until_the_address_changes() {
-    let ca = Authority::new();
     let ((first, at), (second, moved)) = (listen().await, listen().await);
-    let peers = peers(Some(ca.client("n2")), Limits::default());
-    let acceptor = ca.acceptor("n1");
+    let peers = peers(Some(client("n2")), Limits::default());
+    let acceptor = acceptor("n1");
     let far = async {
         for (listener, calls) in [(&first, 2), (&second, 1)] {
             let mut stream = accept(listener, &acceptor).await;
@@ -164,11 +122,10 @@ async fn calls_share_a_connection_until_the_address_changes() {
 
 #[tokio::test]
 async fn a_peer_with_another_secret_is_called_so_from_both_sides() {
-    let (ours, theirs) = (Authority::new(), Authority::new());
-    let acceptor = theirs.acceptor("n1");
+    let acceptor: TlsAcceptor = tls(&BOTH[1..], "n1").server.into();
     let shake = async |stream| assert!(acceptor.accept(stream).await.is_err());
     // We do not trust it; then, it does not trust us, which it says only when our handshake is over.
-    for config in [ours.client("n2"), ours.trusting(&theirs, "n2")] {
+    for config in [client("n2"), tls(&*BOTH, "n2").client] {
         for fail in fails(config, shake).await {
             assert!(matches!(fail, Fail::Secret { .. }), "{fail:?}");
             assert_eq!((fail.absence(), fail.nothing_sent()), (Absence::Secret, true));
@@ -178,17 +135,16 @@ async fn a_peer_with_another_secret_is_called_so_from_both_sides() {
 
 #[tokio::test]
 async fn another_node_than_the_expected_one_is_not_talked_to() {
-    let ca = Authority::new();
-    let acceptor = ca.acceptor("n3");
+    let acceptor = acceptor("n3");
     let shake = async |stream| assert!(acceptor.accept(stream).await.is_err());
-    for fail in fails(ca.client("n2"), shake).await {
+    for fail in fails(client("n2"), shake).await {
         assert!(matches!(fail, Fail::Secret { .. }), "{fail:?}");
     }
 }
 
 #[tokio::test]
 async fn a_peer_that_does_not_list_us_is_told_from_one_with_another_secret() {
-    for fail in fails(Authority::new().client("n2"), async |stream| drop(stream)).await {
+    for fail in fails(client("n2"), async |stream| drop(stream)).await {
         assert!(matches!(fail, Fail::Unlisted { .. }), "{fail:?}");
         assert_eq!(fail.absence(), Absence::Unreachable);
     }
@@ -196,18 +152,17 @@ async fn a_peer_that_does_not_list_us_is_told_from_one_with_another_secret() {
 
 #[tokio::test]
 async fn a_peer_that_is_silent_at_any_point_is_given_up() {
-    let ca = Authority::new();
     let (listener, address) = listen().await;
     let short = Duration::from_millis(50);
     let limits = Limits { connect_peer: short, probe: 4 * short, ..Limits::default() };
-    let peers = peers(Some(ca.client("n2")), limits);
+    let peers = peers(Some(client("n2")), limits);
     // Connected by the kernel, never accepted.
     let late = peers.request(&member("n1", Some(address)), get()).await.unwrap_err();
     assert!(matches!(late, Fail::Late { .. }), "{late:?}");
     drop(listener);
 
     let (listener, address) = listen().await;
-    let acceptor = ca.acceptor("n1");
+    let acceptor = acceptor("n1");
     let silent = async {
         let _stream = accept(&listener, &acceptor).await;
         std::future::pending::<()>().await;
@@ -222,15 +177,14 @@ async fn a_peer_that_is_silent_at_any_point_is_given_up() {
 
 #[tokio::test]
 async fn what_cannot_be_dialled_says_why() {
-    let ca = Authority::new();
     let (listener, address) = listen().await;
     drop(listener);
     let asked = async |tls: Option<Arc<ClientConfig>>, at| {
         peers(tls, Limits::default()).request(&member("n1", at), get()).await.unwrap_err()
     };
-    let refused = asked(Some(ca.client("n2")), Some(address)).await;
+    let refused = asked(Some(client("n2")), Some(address)).await;
     assert_eq!(refused.absence(), Absence::Refused, "{refused:?}");
-    let nowhere = asked(Some(ca.client("n2")), None).await;
+    let nowhere = asked(Some(client("n2")), None).await;
     assert_eq!(nowhere.absence(), Absence::NoAgent, "{nowhere:?}");
     let early = asked(None, Some(address)).await;
     assert!(matches!(early, Fail::NotReady { .. }), "{early:?}");
@@ -239,10 +193,9 @@ async fn what_cannot_be_dialled_says_why() {
 
 /// What comes of a probe that is answered so.
 async fn probed(expect: Option<&str>, answer: String) -> Result<Probe, Fail> {
-    let ca = Authority::new();
     let (listener, address) = listen().await;
-    let acceptor = ca.acceptor("n1");
-    let peers = peers(Some(ca.client("n2")), Limits::default());
+    let acceptor = acceptor("n1");
+    let peers = peers(Some(client("n2")), Limits::default());
     let far = async {
         let mut stream = accept(&listener, &acceptor).await;
         let head = read_to(&mut stream, "\r\n\r\n").await;
@@ -292,10 +245,9 @@ async fn an_answer_that_is_no_probes_is_refused() {
 
 #[tokio::test]
 async fn ending_a_stream_over_tls_leaves_the_connection_open() {
-    let ca = Authority::new();
     let (listener, address) = listen().await;
-    let acceptor = ca.acceptor("n1");
-    let peers = peers(Some(ca.client("n2")), Limits::default());
+    let acceptor = acceptor("n1");
+    let peers = peers(Some(client("n2")), Limits::default());
     let (read, was_read) = tokio::sync::oneshot::channel();
     let far = async {
         let mut stream = accept(&listener, &acceptor).await;
