@@ -7,6 +7,7 @@
 //! engine has said whether it is in a Swarm.
 
 mod board;
+pub mod command;
 pub mod file;
 pub mod judge;
 mod place;
