@@ -1,14 +1,19 @@
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
 use super::super::{Engine, Fail, Problem};
+use super::peer::Authority;
 use super::{Chunks, read_to, request};
 use crate::body::Body;
 use crate::config::{self, EngineAt, Limits};
@@ -210,4 +215,40 @@ fn a_missing_certificate_file_is_a_problem_that_names_it() {
     let problem = Engine::new(&config, &Limits::default(), Shutdown::new()).err().unwrap();
     assert!(problem.to_string().contains("ca.pem"), "{problem}");
     assert_eq!(problem.option(), "DOCKER_CERT_PATH");
+}
+
+#[tokio::test]
+async fn an_engine_over_tls_is_verified_by_name() {
+    let (ca, provider) = (Authority::new(), Arc::new(default_provider()));
+    let folder = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ca.0).unwrap();
+    for (file, text) in [("ca.pem", ca.0.pem()), ("cert.pem", leaf.pem()), ("key.pem", key.serialize_pem())] {
+        std::fs::write(folder.path().join(file), text).unwrap();
+    }
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], key.serialize_der().try_into().unwrap())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = async |host: &str| {
+        let at = EngineAt::Tcp { host: host.into(), port };
+        let config = config::Engine { at, tls: Some(folder.path().to_owned()) };
+        let engine = Engine::new(&config, &Limits::default(), Shutdown::new()).unwrap();
+        engine.request(request(Method::GET, "/_ping", Body::Empty)).await
+    };
+    let far = async {
+        assert!(acceptor.accept(listener.accept().await.unwrap().0).await.is_err());
+        let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+        read_to(&mut stream, "\r\n\r\n").await;
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    };
+    let near = async { (asked("127.0.0.1").await.unwrap_err(), asked("localhost").await) };
+    let ((), (wrong, right)) = tokio::join!(far, near);
+    assert!(matches!(wrong, Fail::Untrusted { .. }), "{wrong:?}");
+    assert_eq!(right.unwrap().status(), StatusCode::NO_CONTENT);
 }
