@@ -1,0 +1,74 @@
+//! What an agent tells another that asks who it is. It decides nothing: roles and names come from Swarm.
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ApiRange, ApiVersion, NodeId};
+
+/// 16 KiB: the document is some 150 bytes; more is not one.
+const DOCUMENT_BYTES: usize = 16 << 10;
+
+/// An agent that answered, as its certificate and its document say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// From the certificate: the only part that is proved.
+    pub node: NodeId,
+    pub host: String,
+    pub agent_version: String,
+    /// `None` while its engine is not there.
+    pub api: Option<ApiRange>,
+    /// Its Swarm task.
+    pub task: Option<String>,
+}
+
+/// The answer to `GET /_swarmgate/probe`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ProbeDocument {
+    /// The agent's version.
+    pub agent: String,
+    pub host: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ProbeRange>,
+}
+
+/// The API versions of the agent's engine, as Docker writes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ProbeRange {
+    pub min: String,
+    pub max: String,
+}
+
+impl ProbeDocument {
+    /// Where it is asked for.
+    pub const PATH: &str = "/_swarmgate/probe";
+
+    /// The document of an agent of this version.
+    pub fn new(host: &str, task: Option<&str>, api: Option<ApiRange>) -> Self {
+        Self {
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            host: host.to_owned(),
+            task: task.map(str::to_owned),
+            api: api.map(|range| ProbeRange { min: range.min.to_string(), max: range.max.to_string() }),
+        }
+    }
+
+    /// With who the certificate says it is. A range that cannot be read is none.
+    pub(super) fn proved(self, node: NodeId) -> Probe {
+        let api = self.api.and_then(|range| {
+            Some(ApiRange { min: ApiVersion::parse(&range.min)?, max: ApiVersion::parse(&range.max)? })
+        });
+        Probe { node, host: self.host, agent_version: self.agent, api, task: self.task }
+    }
+
+    /// Reads an answer's body.
+    pub(super) async fn read(body: Incoming) -> Result<Self, &'static str> {
+        let body = Limited::new(body, DOCUMENT_BYTES).collect().await;
+        let bytes = body.map_err(|_| "its answer is broken or too long")?.to_bytes();
+        serde_json::from_slice(&bytes).map_err(|_| "its answer is not an agent's")
+    }
+}

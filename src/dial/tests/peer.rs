@@ -1,0 +1,329 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::super::{Fail, Peers, Probe, ProbeDocument};
+use super::{read_to, request};
+use crate::body::Body;
+use crate::config::Limits;
+use crate::model::{Absence, ApiRange, ApiVersion, Member, NodeId, Reach, Role};
+use crate::shutdown::Shutdown;
+
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn leaf(&self, node: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let key = KeyPair::generate().unwrap();
+        let names = [format!("{node}.peer.swarmgate.internal"), "peer.swarmgate.internal".to_owned()];
+        let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        (vec![leaf.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+
+    fn roots(&self) -> Arc<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        Arc::new(roots)
+    }
+
+    fn acceptor(&self, node: &str) -> TlsAcceptor {
+        let provider = Arc::new(default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(self.roots(), Arc::clone(&provider)).build().unwrap();
+        let (chain, key) = self.leaf(node);
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .unwrap();
+        config.send_tls13_tickets = 0;
+        Arc::new(config).into()
+    }
+
+    fn client(&self, node: &str) -> Arc<ClientConfig> {
+        self.trusting(self, node)
+    }
+
+    /// A client that shows what this authority signed and trusts `other`.
+    fn trusting(&self, other: &Self, node: &str) -> Arc<ClientConfig> {
+        let (chain, key) = self.leaf(node);
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(other.roots())
+            .with_client_auth_cert(chain, key)
+            .unwrap();
+        Arc::new(config)
+    }
+}
+
+fn peers(tls: Option<Arc<ClientConfig>>, limits: Limits) -> Peers {
+    Peers::new(watch::Sender::new(tls).subscribe(), Arc::new(limits), Shutdown::new())
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn member(id: &str, address: Option<SocketAddr>) -> Member {
+    Member {
+        id: NodeId::parse(id).unwrap(),
+        host: "node1".into(),
+        shown: "node1".into(),
+        role: Role::Worker,
+        leader: false,
+        address,
+        reach: Reach::Untried,
+        api: None,
+        agent_version: None,
+    }
+}
+
+fn get() -> http::Request<Body> {
+    request(Method::GET, "/info", Body::Empty)
+}
+
+async fn accept(listener: &TcpListener, acceptor: &TlsAcceptor) -> TlsStream<TcpStream> {
+    acceptor.accept(listener.accept().await.unwrap().0).await.unwrap()
+}
+
+/// What comes of a request and of a probe, each on a connection that `far` is given.
+async fn fails<F>(config: Arc<ClientConfig>, far: F) -> [Fail; 2]
+where
+    F: AsyncFn(TcpStream),
+{
+    let (listener, address) = listen().await;
+    let peers = peers(Some(config), Limits::default());
+    let node = NodeId::parse("n1").unwrap();
+    let near = async {
+        let asked = peers.request(&member("n1", Some(address)), get()).await.unwrap_err();
+        [asked, peers.probe(address, Some(&node)).await.unwrap_err()]
+    };
+    let all = async {
+        loop {
+            far(listener.accept().await.unwrap().0).await;
+        }
+    };
+    tokio::select! {
+        fails = near => fails,
+        () = all => unreachable!(),
+    }
+}
+
+#[tokio::test]
+async fn calls_share_a_connection_until_the_address_changes() {
+    let ca = Authority::new();
+    let ((first, at), (second, moved)) = (listen().await, listen().await);
+    let peers = peers(Some(ca.client("n2")), Limits::default());
+    let acceptor = ca.acceptor("n1");
+    let far = async {
+        for (listener, calls) in [(&first, 2), (&second, 1)] {
+            let mut stream = accept(listener, &acceptor).await;
+            for _ in 0..calls {
+                let head = read_to(&mut stream, "\r\n\r\n").await;
+                let host = format!("\r\nhost: {}\r\n", listener.local_addr().unwrap());
+                assert!(head.contains(&host), "{head}");
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK").await.unwrap();
+            }
+        }
+    };
+    let near = async {
+        for address in [at, at, moved] {
+            let answer = peers.request(&member("n1", Some(address)), get()).await.unwrap();
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "OK");
+            // The pool learns in a task of its own that the connection is free.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::join!(far, near);
+}
+
+#[tokio::test]
+async fn a_peer_with_another_secret_is_called_so_from_both_sides() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let acceptor = theirs.acceptor("n1");
+    let shake = async |stream| assert!(acceptor.accept(stream).await.is_err());
+    // We do not trust it; then, it does not trust us, which it says only when our handshake is over.
+    for config in [ours.client("n2"), ours.trusting(&theirs, "n2")] {
+        for fail in fails(config, shake).await {
+            assert!(matches!(fail, Fail::Secret { .. }), "{fail:?}");
+            assert_eq!((fail.absence(), fail.nothing_sent()), (Absence::Secret, true));
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_node_than_the_expected_one_is_not_talked_to() {
+    let ca = Authority::new();
+    let acceptor = ca.acceptor("n3");
+    let shake = async |stream| assert!(acceptor.accept(stream).await.is_err());
+    for fail in fails(ca.client("n2"), shake).await {
+        assert!(matches!(fail, Fail::Secret { .. }), "{fail:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_list_us_is_told_from_one_with_another_secret() {
+    for fail in fails(Authority::new().client("n2"), async |stream| drop(stream)).await {
+        assert!(matches!(fail, Fail::Unlisted { .. }), "{fail:?}");
+        assert_eq!(fail.absence(), Absence::Unreachable);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_is_silent_at_any_point_is_given_up() {
+    let ca = Authority::new();
+    let (listener, address) = listen().await;
+    let short = Duration::from_millis(50);
+    let limits = Limits { connect_peer: short, probe: 4 * short, ..Limits::default() };
+    let peers = peers(Some(ca.client("n2")), limits);
+    // Connected by the kernel, never accepted.
+    let late = peers.request(&member("n1", Some(address)), get()).await.unwrap_err();
+    assert!(matches!(late, Fail::Late { .. }), "{late:?}");
+    drop(listener);
+
+    let (listener, address) = listen().await;
+    let acceptor = ca.acceptor("n1");
+    let silent = async {
+        let _stream = accept(&listener, &acceptor).await;
+        std::future::pending::<()>().await;
+    };
+    let deaf = tokio::select! {
+        probed = peers.probe(address, None) => probed.unwrap_err(),
+        () = silent => unreachable!(),
+    };
+    assert!(matches!(deaf, Fail::Deaf { .. }), "{deaf:?}");
+    assert_eq!(deaf.absence(), Absence::Unreachable);
+}
+
+#[tokio::test]
+async fn what_cannot_be_dialled_says_why() {
+    let ca = Authority::new();
+    let (listener, address) = listen().await;
+    drop(listener);
+    let asked = async |tls: Option<Arc<ClientConfig>>, at| {
+        peers(tls, Limits::default()).request(&member("n1", at), get()).await.unwrap_err()
+    };
+    let refused = asked(Some(ca.client("n2")), Some(address)).await;
+    assert_eq!(refused.absence(), Absence::Refused, "{refused:?}");
+    let nowhere = asked(Some(ca.client("n2")), None).await;
+    assert_eq!(nowhere.absence(), Absence::NoAgent, "{nowhere:?}");
+    let early = asked(None, Some(address)).await;
+    assert!(matches!(early, Fail::NotReady { .. }), "{early:?}");
+    assert!([refused, nowhere, early].iter().all(Fail::nothing_sent));
+}
+
+/// What comes of a probe that is answered so.
+async fn probed(expect: Option<&str>, answer: String) -> Result<Probe, Fail> {
+    let ca = Authority::new();
+    let (listener, address) = listen().await;
+    let acceptor = ca.acceptor("n1");
+    let peers = peers(Some(ca.client("n2")), Limits::default());
+    let far = async {
+        let mut stream = accept(&listener, &acceptor).await;
+        let head = read_to(&mut stream, "\r\n\r\n").await;
+        assert!(head.starts_with("GET /_swarmgate/probe HTTP/1.1\r\n"), "{head}");
+        stream.write_all(answer.as_bytes()).await.ok();
+        stream.read_to_end(&mut Vec::new()).await.ok();
+    };
+    let expect = expect.map(|id| NodeId::parse(id).unwrap());
+    let (probe, ()) = tokio::join!(peers.probe(address, expect.as_ref()), far);
+    probe
+}
+
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn a_probe_tells_who_is_there() {
+    let version = |minor| ApiVersion { major: 1, minor };
+    let api = ApiRange { min: version(12), max: version(41) };
+    let document = ProbeDocument::new("node1", Some("task"), Some(api));
+    let text = serde_json::to_string(&document).unwrap();
+    assert!(text.contains(r#""Host":"node1","Task":"task","Api":{"Min":"1.12","Max":"1.41"}"#), "{text}");
+    for expect in [Some("n1"), None] {
+        let probe = probed(expect, ok(&text)).await.unwrap();
+        assert_eq!((probe.node.as_str(), probe.host.as_str()), ("n1", "node1"));
+        assert_eq!((probe.task.as_deref(), probe.api), (Some("task"), Some(api)));
+    }
+    let bare = probed(None, ok(r#"{"Agent":"9","Host":"h","More":1}"#)).await.unwrap();
+    assert_eq!((bare.agent_version.as_str(), bare.task, bare.api), ("9", None, None));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_probes_is_refused() {
+    let long = format!(r#"{{"Agent":"9","Host":"{}"}}"#, "h".repeat(17 << 10));
+    let cut = "HTTP/1.1 200 OK\r\nContent-Length: 99\r\nConnection: close\r\n\r\n{".to_owned();
+    let other = "HTTP/1.1 421 Misdirected\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let mut seen = 0;
+    for answer in [ok("[]"), ok("{"), ok(&long), other] {
+        let fail = probed(None, answer).await.unwrap_err();
+        assert!(matches!(fail, Fail::Malformed { .. }), "{fail:?}");
+        seen += 1;
+    }
+    assert_eq!(seen, 4);
+    assert!(probed(None, cut).await.is_err());
+}
+
+#[tokio::test]
+async fn ending_a_stream_over_tls_leaves_the_connection_open() {
+    let ca = Authority::new();
+    let (listener, address) = listen().await;
+    let acceptor = ca.acceptor("n1");
+    let peers = peers(Some(ca.client("n2")), Limits::default());
+    let (read, was_read) = tokio::sync::oneshot::channel();
+    let far = async {
+        let mut stream = accept(&listener, &acceptor).await;
+        read_to(&mut stream, "\r\n\r\n").await;
+        let answer = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        let mut input = String::new();
+        stream.read_to_string(&mut input).await.unwrap();
+        // No FIN came with the close_notify: the socket itself is not at its end.
+        let (tcp, _) = stream.get_mut();
+        let unread = std::io::ErrorKind::WouldBlock;
+        assert_eq!(tcp.try_read(&mut [0]).unwrap_err().kind(), unread);
+        read.send(()).unwrap();
+        assert_eq!(tcp.read(&mut [0]).await.unwrap(), 0, "gone with the drop");
+        input
+    };
+    let near = async {
+        let mut attach = request(Method::POST, "/containers/x/attach", Body::Empty);
+        attach.headers_mut().insert("connection", "Upgrade".parse().unwrap());
+        attach.headers_mut().insert("upgrade", "tcp".parse().unwrap());
+        let answer = peers.upgrade(&member("n1", Some(address)), attach).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SWITCHING_PROTOCOLS);
+        let mut stream = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+        stream.write_all(b"input").await.unwrap();
+        stream.shutdown().await.unwrap();
+        was_read.await.unwrap();
+        drop(stream);
+    };
+    let (input, ()) = tokio::join!(far, near);
+    assert_eq!(input, "input");
+}
