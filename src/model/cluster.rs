@@ -24,6 +24,8 @@ pub enum Kind {
 pub struct Service {
     pub id: Arc<str>,
     pub name: Arc<str>,
+    /// The own task: what a probe of this agent answers, so that two agents of one node can be told apart.
+    pub task: Option<Arc<str>>,
 }
 
 /// All that this agent knows of the cluster at one moment.
