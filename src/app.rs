@@ -1,1 +1,195 @@
-//! (written by its owner)
+//! The composition root: builds all, binds, runs, drains. Decides nothing.
+
+pub mod association;
+mod doors;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use crate::associate::{self, Associations, Swarm, judge::Start};
+use crate::config::{self, Config};
+use crate::data_dir::{self, Lock};
+use crate::dial::{Engine, Peers};
+use crate::discover::{self, Discovery};
+use crate::execute::{Budget, Executor};
+use crate::identify::Rules;
+use crate::listen::{self, Admit, Door};
+use crate::membership::Membership;
+use crate::model::Cluster;
+use crate::pipeline::{Failures, Pipeline};
+use crate::shutdown::{Ended, Shutdown};
+use crate::telemetry;
+use crate::trust::{TrustError, public::PublicIdentity};
+use crate::watchdog::{self, Patience};
+
+/// 64 hints: one look at the cluster serves them all; more than that means that discovery is busy looking already.
+const HINTS: usize = 64;
+
+/// Why the agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    #[error(
+        "listen on port {port}: {source}; is another agent running, or AGENT_HOST not an address of this host?"
+    )]
+    Bind { port: u16, source: std::io::Error },
+    #[error("{0}")]
+    Trust(#[from] TrustError),
+    #[error("{0}")]
+    Config(#[from] config::Problem),
+    #[error("hook signals: {0}")]
+    Signals(std::io::Error),
+    #[error("start the watchdog: {0}")]
+    Watchdog(std::io::Error),
+}
+
+/// A running agent.
+pub struct Agent {
+    /// Where the public listener is bound.
+    pub public: SocketAddr,
+    /// The snapshots, for who wants to wait for one.
+    pub cluster: watch::Receiver<Arc<Cluster>>,
+    _data: Lock,
+}
+
+/// Runs the agent until a signal ends it. The process's exit code comes out.
+pub fn run(config: Config) -> ExitCode {
+    telemetry::start(&config.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(source) => {
+            error!(error = %source, "cannot start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(until_a_signal(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => {
+            error!("{fatal}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn until_a_signal(config: Config) -> Result<(), Fatal> {
+    // Hooked before the first socket is bound: whoever can reach us can already stop us cleanly.
+    let mut signals = Signals::hook().map_err(Fatal::Signals)?;
+    let (shutdown, grace) = (Shutdown::new(), config.limits.drain);
+    watchdog::start(Patience::default(), watchdog::end_process, &shutdown).map_err(Fatal::Watchdog)?;
+    let agent = start(config, &shutdown).await?;
+    info!(signal = signals.next().await, "draining");
+    tokio::select! {
+        ended = shutdown.finish(grace) => match ended {
+            Ended::Clean => info!("stopped"),
+            Ended::Forced { left } => warn!(left, "stopped; what was still running was cut"),
+        },
+        _ = signals.next() => warn!("a second signal: stopping at once"),
+    }
+    drop(agent);
+    Ok(())
+}
+
+/// Builds and starts everything; returns once the public listener is bound. `shutdown` ends it.
+///
+/// # Errors
+/// [`Fatal`] for what an operator has to mend. An engine that is not there is none of it.
+pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> {
+    say_what_is_odd(&config);
+    let config = Arc::new(config);
+    let limits = Arc::new(config.limits.clone());
+    let data = data_dir::lock(&config.data)?;
+    if let Lock::Without(warning) = &data {
+        warn!("{warning}");
+    }
+    let engine = Engine::new(&config.engine, &limits, shutdown.clone())?;
+    let identity = PublicIdentity::load_or_make(&config.data, &config.tls, &doors::own_names())?;
+    let listener = listen::bind(config.listen.host, config.listen.port)
+        .map_err(|source| Fatal::Bind { port: config.listen.port, source })?;
+    let public = listener.local_addr().map_err(|source| Fatal::Bind { port: config.listen.port, source })?;
+
+    let membership = Membership::new(discover::nobody_yet());
+    let cluster = membership.subscribe();
+    let (hints, hints_heard) = mpsc::channel(HINTS);
+    let (peer_client, peer_client_seen) = watch::channel(None);
+    let (record_keys, record_keys_seen) = watch::channel(None);
+    let peers = Peers::new(peer_client_seen, Arc::clone(&limits), shutdown.clone());
+    let associations = Associations::new(associate::Parts {
+        start: Start::of(&config.portainer),
+        data: config.data.clone(),
+        peers: config.cluster.peers.clone(),
+        peer_port: config.listen.peer_port,
+        swarm: Swarm { engine: engine.clone(), peers: peers.clone(), cluster: cluster.clone() },
+        record_keys: record_keys_seen,
+    });
+    associations.start(shutdown);
+    let pipeline = Arc::new(Pipeline {
+        membership: cluster.clone(),
+        rules: Rules::of(&config.portainer),
+        associations,
+        executor: Executor {
+            engine: engine.clone(),
+            peers: peers.clone(),
+            budget: Budget::new(limits.merge_bytes),
+            limits: Arc::clone(&limits),
+            hints: hints.clone(),
+            shutdown: shutdown.clone(),
+        },
+        failures: Failures::new(&limits),
+        agent_version: HeaderValue::from_str(&config.portainer.agent_version)
+            .unwrap_or(HeaderValue::from_static("2.23.0")),
+    });
+    let tls = identity.watch();
+    shutdown.spawn(identity.keep(shutdown.clone()));
+    discover::start(Discovery {
+        config: Arc::clone(&config),
+        engine,
+        peers,
+        membership,
+        hints: hints_heard,
+        shutdown: shutdown.clone(),
+    });
+    shutdown.spawn(doors::keep_peer_doors(doors::PeerDoors {
+        config: Arc::clone(&config),
+        cluster: cluster.clone(),
+        client: peer_client,
+        record_keys,
+        hints,
+        pipeline: Arc::clone(&pipeline),
+        shutdown: shutdown.clone(),
+    }));
+    let admit = Admit::Public { allow_from: config.listen.allow_from.clone() };
+    let door = Door { listener, tls, admit, limits, shutdown: shutdown.clone() };
+    shutdown.spawn(listen::serve(door, doors::handler(pipeline)));
+    info!(address = %public, version = env!("CARGO_PKG_VERSION"), "serving");
+    Ok(Agent { public, cluster, _data: data })
+}
+
+fn say_what_is_odd(config: &Config) {
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+}
+
+/// What ends the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn hook() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -12,6 +12,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A body of any origin. An error ends the transfer visibly broken, never cleanly.
 pub enum Body {
     Empty,
+    /// It was sent on and cannot be sent again: reading it is an error.
+    Spent,
     Full(Bytes),
     /// As it came from a connection: each chunk passes at once, with back-pressure.
     Incoming(Incoming),
@@ -43,6 +45,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
+            Self::Spent => Poll::Ready(Some(Err("the body was sent on already".into()))),
             Self::Full(bytes) => {
                 let all = std::mem::take(bytes);
                 *self = Self::Empty;
@@ -56,7 +59,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Full(_) => false,
+            Self::Full(_) | Self::Spent => false,
             Self::Incoming(body) => body.is_end_stream(),
             Self::Boxed(body) => body.is_end_stream(),
         }
@@ -65,6 +68,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Spent => SizeHint::default(),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) => body.size_hint(),
             Self::Boxed(body) => body.size_hint(),

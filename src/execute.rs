@@ -1,1 +1,123 @@
-//! (written by its owner)
+//! A plan and a request in, an answer out: local, forward, fan-out. Sees only the snapshot its plan came from.
+
+pub mod asked;
+pub mod attend;
+pub mod budget;
+mod fanout;
+mod forward;
+pub mod headers;
+mod local;
+mod pivot;
+mod relay;
+mod selection;
+mod slices;
+mod stale;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+use tokio::sync::mpsc;
+
+use crate::body::Body;
+use crate::config::Limits;
+use crate::decide::{Plan, Step};
+use crate::dial::{self, Engine, Peers};
+use crate::model::{Absence, Cluster, Hint, Member};
+use crate::shutdown::Shutdown;
+pub use asked::Asked;
+pub use budget::Budget;
+
+/// Does what was decided. One for the whole process.
+pub struct Executor {
+    pub engine: Engine,
+    pub peers: Peers,
+    pub budget: Budget,
+    pub limits: Arc<Limits>,
+    pub hints: mpsc::Sender<Hint>,
+    pub shutdown: Shutdown,
+}
+
+/// An answer, and who gave it.
+pub struct Answer {
+    pub response: Response<Body>,
+    /// The node that executed the request; on a merge the entry node.
+    pub by: Arc<Member>,
+    /// On a merged answer: how many answered, and who did not.
+    pub tally: Option<Tally>,
+}
+
+/// Who answered a fan-out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub answered: usize,
+    pub of: usize,
+    /// Shown name and reason of each node that is missing from the answer.
+    pub missing: Vec<(String, &'static str)>,
+}
+
+/// Why there is no answer of Docker's to give.
+#[derive(Debug, thiserror::Error)]
+pub enum Fail {
+    #[error("ask the engine of node {node}")]
+    Engine { node: String, source: dial::Fail },
+    #[error("ask node {node}")]
+    Peer { node: String, source: dial::Fail },
+    #[error("node {node} gave no answer within {after:?}")]
+    Silent { node: String, after: Duration },
+    #[error("node {node} answered with a redirect")]
+    Redirect { node: String },
+    #[error("no node gave a usable answer")]
+    AllFailed(Vec<(String, String)>),
+    #[error("a partial answer was refused")]
+    Partial(Tally),
+    #[error("node {node} is no longer a manager")]
+    StaleRole { node: String },
+    #[error("version {asked} would be asked as {clamped}, which deletes more")]
+    OldPrune { asked: String, clamped: String },
+    #[error("read the request's body")]
+    Body { source: crate::body::BoxError },
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("no node has {what} {reference}")]
+    NoPivot { what: &'static str, reference: String },
+    #[error("{what} {reference} was not found, and a node was not heard")]
+    PivotUnknown { what: &'static str, reference: String, tally: Tally },
+}
+
+impl Executor {
+    /// Executes a plan. `asked` keeps its body only if that can be sent again.
+    ///
+    /// # Errors
+    /// [`Fail`] when no engine's answer can be given. Nothing of an answer has been sent then.
+    pub async fn execute(
+        &self,
+        plan: Plan,
+        asked: &mut Asked,
+        cluster: &Arc<Cluster>,
+    ) -> Result<Answer, Fail> {
+        match plan.step {
+            Step::Local => {
+                let response = self.local(plan.route, asked, cluster).await?;
+                let response = stale::check(plan.route, response, &cluster.me().shown).await?;
+                Ok(Answer { response, by: Arc::clone(cluster.me()), tally: None })
+            }
+            Step::Forward(member) => {
+                let response = self.forward(plan.route, asked, &member).await?;
+                let response = stale::check(plan.route, response, &member.shown).await?;
+                Ok(Answer { response, by: member, tally: None })
+            }
+            Step::FanOut { asked: members, missing, base, merge } => {
+                let wanted = fanout::Wanted { members, missing, base, merge };
+                self.fan_out(wanted, asked, cluster).await
+            }
+            // The pipeline answers these itself; they never reach an executor.
+            Step::Own(_) | Step::Peek => Err(Fail::AllFailed(Vec::new())),
+        }
+    }
+
+    fn silent(&self, member: &Member, absence: Absence) {
+        // A full queue means that discovery is already busy looking.
+        let _ = self.hints.try_send(Hint::Silent(member.id.clone(), absence));
+    }
+}

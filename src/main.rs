@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use swarmgate::cli::{Args, Association, Command};
 use swarmgate::config::{Config, parse, render};
-use swarmgate::{app, associate::command, health};
+use swarmgate::{app, health};
 
 fn main() -> ExitCode {
     let args = Args::read();
@@ -24,10 +24,10 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(sick) => end(1, [sick]),
         },
-        Some(Command::Association(Association::Show)) => command::show(&config),
+        Some(Command::Association(Association::Show)) => app::association::show(&config),
         Some(Command::Association(Association::Reset { key })) => {
             match key.as_deref().map(parse::fingerprint).transpose() {
-                Ok(key) => command::reset(&config, key),
+                Ok(key) => app::association::reset(&config, key),
                 Err(reason) => end(2, [format!("--key: {reason}")]),
             }
         }

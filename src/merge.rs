@@ -70,11 +70,12 @@ pub struct Order<'a> {
     pub dangling: bool,
 }
 
-/// What the filters `before` and `since` name: it exists on one node, whose own engine has filtered by it. The
+/// What the filters `before` and `since` name. The engines of the nodes that have it filtered by it themselves; the
 /// other nodes' answers are filtered here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pivot {
-    pub node: NodeId,
+    /// One node has a container, several may have an image.
+    pub nodes: Vec<NodeId>,
     /// Unix seconds.
     pub created: i64,
 }

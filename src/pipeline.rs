@@ -1,1 +1,246 @@
-//! (written by its owner)
+//! The whole daemon, once per request: identify, decide, execute, respond.
+
+mod failures;
+mod own;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use crate::associate::Associations;
+use crate::body::Body;
+use crate::client::{Client, Side};
+use crate::decide::{
+    self, Access, Facts, Origin, Pace, Plan, Scope, Step, Target, decide, gate, table::route,
+};
+use crate::execute::{Answer, Asked, Executor, Fail};
+use crate::identify::{Denied, Identified, Rules, identify};
+use crate::model::api_path::ApiPath;
+use crate::model::{Absence, Caller, Cluster, Dialect, Hint, NodeId, Reach, Role};
+use crate::respond::{Failure, chain, respond};
+pub use failures::Failures;
+
+/// 1 MiB: no body of a manager route is larger (a config's or secret's data are at most half of it).
+const REPEATABLE: usize = 1 << 20;
+
+/// What all requests share.
+pub struct Pipeline {
+    pub membership: watch::Receiver<Arc<Cluster>>,
+    pub rules: Rules,
+    pub associations: Associations,
+    pub executor: Executor,
+    pub failures: Failures,
+    /// What the header `Portainer-Agent` says.
+    pub agent_version: HeaderValue,
+}
+
+impl Pipeline {
+    /// Answers one request. Never fails: what goes wrong is an answer too.
+    pub async fn answer(self: Arc<Self>, request: Request<Body>, client: Arc<Client>) -> Response<Body> {
+        let started = Instant::now();
+        let cluster = Arc::clone(&self.membership.borrow());
+        let origin = origin_of(&client);
+        let (head, body) = request.into_parts();
+        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let outcome = self.handle(head, body, &client, &cluster).await;
+        if let Err(failure) = &outcome {
+            note(failure, &client, &path);
+        }
+        let response = respond(outcome, &cluster, origin, &self.agent_version);
+        let status = response.status().as_u16();
+        let took = started.elapsed().as_micros();
+        debug!(client = %client.remote, %method, path = ?path, status, micros = took, "request");
+        response
+    }
+
+    async fn handle(
+        &self,
+        head: Parts,
+        body: Body,
+        client: &Arc<Client>,
+        cluster: &Arc<Cluster>,
+    ) -> Result<Answer, Failure> {
+        let path = gate(&head)?;
+        let caller = self.identify(&head, &path, client).await?;
+        let wishes = Wishes::read(&head)?;
+        let mut asked = Asked::new(head, carried(body), path, caller, Arc::clone(client));
+        asked.strict = wishes.strict;
+        asked.dialect = wishes.dialect.unwrap_or(dialect_of(&asked.caller));
+        let plan = self.plan(&mut asked, &wishes, cluster).await?;
+        client.set_unhurried(plan.route.pace == Pace::Long);
+        match plan.step {
+            Step::Own(own) => Ok(self.own(own, cluster)),
+            _ => self.execute(plan, asked, &wishes, cluster).await,
+        }
+    }
+
+    /// Who asks. A verified key that nobody holds yet becomes the association's, if its store says so.
+    async fn identify(&self, head: &Parts, path: &ApiPath, client: &Client) -> Result<Caller, Failure> {
+        if let Side::Peer(node) = &client.side {
+            return Ok(Caller::Peer(node.clone()));
+        }
+        if route(&head.method, path).access == Access::Open {
+            return Ok(Caller::Anyone);
+        }
+        let found = match identify(&self.rules, &self.associations.now(), &head.headers) {
+            Ok(Identified::Claim(key)) => {
+                let association = self.associations.claim(&key).await?;
+                identify(&self.rules, &association, &head.headers)
+            }
+            other => other,
+        };
+        match found {
+            Ok(Identified::Caller(caller, until)) => {
+                client.authenticated(&until);
+                Ok(caller)
+            }
+            Ok(Identified::Claim(_)) => Err(Failure::Denied(Denied::NotYet)),
+            Err(denied) => {
+                if let Denied::Other(key) = &denied {
+                    self.associations.complain(key);
+                }
+                Err(self.failures.count(client.remote.ip(), denied))
+            }
+        }
+    }
+
+    /// Decides, after reading a small body where the route depends on it.
+    async fn plan(&self, asked: &mut Asked, wishes: &Wishes, cluster: &Cluster) -> Result<Plan, Failure> {
+        let plan = decide(&facts(asked, wishes, None), cluster)?;
+        if !matches!(plan.step, Step::Peek) {
+            return Ok(plan);
+        }
+        let body = asked.buffer(self.executor.limits.peek_bytes).await?;
+        Ok(decide(&facts(asked, wishes, Some(&body)), cluster)?)
+    }
+
+    /// Executes; where a manager turned out to be none, or not there, decides again without it.
+    async fn execute(
+        &self,
+        mut plan: Plan,
+        mut asked: Asked,
+        wishes: &Wishes,
+        cluster: &Arc<Cluster>,
+    ) -> Result<Answer, Failure> {
+        let managed = matches!(plan.route.scope, Scope::Manager);
+        if managed && asked.declared_length().is_some_and(|length| length <= REPEATABLE) {
+            asked.buffer(REPEATABLE).await?;
+        }
+        let mut view = Arc::clone(cluster);
+        loop {
+            let executor = executor_of(&plan, &view);
+            let fail = match self.executor.execute(plan, &mut asked, &view).await {
+                Ok(answer) => return Ok(answer),
+                Err(fail) => fail,
+            };
+            let repeat = managed && asked.can_repeat();
+            let Some(amended) = executor.filter(|_| repeat).and_then(|id| self.without(&view, &id, &fail))
+            else {
+                return Err(fail.into());
+            };
+            view = Arc::new(amended);
+            match decide(&facts(&asked, wishes, None), &view) {
+                Ok(next) => plan = next,
+                // Nobody else is left: what the last one did wrong says more than that.
+                Err(_) => return Err(fail.into()),
+            }
+        }
+    }
+
+    /// The snapshot without the manager that failed, if asking another one is safe.
+    fn without(&self, view: &Cluster, id: &NodeId, fail: &Fail) -> Option<Cluster> {
+        match fail {
+            Fail::StaleRole { .. } => {
+                let _ = self.executor.hints.try_send(Hint::StaleRole);
+                Some(view.amended(id, |member| member.role = Role::Worker))
+            }
+            Fail::Peer { source, .. } if source.nothing_sent() => {
+                Some(view.amended(id, |member| member.reach = Reach::Missing(Absence::Unreachable)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The node that a plan is executed by, where it is one.
+fn executor_of(plan: &Plan, cluster: &Cluster) -> Option<NodeId> {
+    match &plan.step {
+        Step::Local => Some(cluster.here.clone()),
+        Step::Forward(member) => Some(member.id.clone()),
+        Step::Own(_) | Step::FanOut { .. } | Step::Peek => None,
+    }
+}
+
+fn facts<'r>(asked: &'r Asked, wishes: &'r Wishes, body: Option<&'r [u8]>) -> Facts<'r> {
+    Facts {
+        origin: origin_of(&asked.client),
+        dialect: asked.dialect,
+        method: &asked.method,
+        path: &asked.path,
+        query: &asked.query,
+        target: wishes.target(),
+        manager_operation: wishes.manager_operation,
+        body,
+    }
+}
+
+fn origin_of(client: &Client) -> Origin {
+    match client.side {
+        Side::Public => Origin::Public,
+        Side::Peer(_) => Origin::Peer,
+    }
+}
+
+/// What the headers ask of us, kept beyond the head they came with.
+struct Wishes {
+    node: Option<String>,
+    remembered: Option<String>,
+    manager_operation: bool,
+    strict: bool,
+    dialect: Option<Dialect>,
+}
+
+impl Wishes {
+    fn read(head: &Parts) -> Result<Self, Failure> {
+        let asked = decide::Asked::read(&head.headers)?;
+        let (node, remembered) = match asked.target {
+            Some(Target::Node(name)) => (Some(name.to_owned()), None),
+            Some(Target::Remembered(name)) => (None, Some(name.to_owned())),
+            None => (None, None),
+        };
+        let (manager_operation, strict, dialect) = (asked.manager_operation, asked.strict, asked.dialect);
+        Ok(Self { node, remembered, manager_operation, strict, dialect })
+    }
+
+    fn target(&self) -> Option<Target<'_>> {
+        let remembered = || self.remembered.as_deref().map(Target::Remembered);
+        self.node.as_deref().map(Target::Node).or_else(remembered)
+    }
+}
+
+/// A signature means Portainer's server, which wants its own dialect.
+fn dialect_of(caller: &Caller) -> Dialect {
+    match caller {
+        Caller::Portainer(_) => Dialect::Portainer,
+        Caller::Anyone | Caller::Peer(_) => Dialect::Docker,
+    }
+}
+
+/// A body that has already ended is none, so that its framing stays what it was.
+fn carried(body: Body) -> Body {
+    if http_body::Body::is_end_stream(&body) { Body::Empty } else { body }
+}
+
+/// The log's side of a failure, once: what happened, with its causes.
+fn note(failure: &Failure, client: &Client, path: &str) {
+    let error = chain(failure);
+    if failure.is_ours() {
+        warn!(client = %client.remote, path = ?path, %error, "request failed");
+    } else {
+        debug!(client = %client.remote, path = ?path, %error, "request refused");
+    }
+}

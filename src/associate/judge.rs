@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::record::{BadRecord, Holder, Mode, Read, Record, unix_seconds};
+use crate::config;
 use crate::identify::PublicKey;
 
 /// How this agent was started.
@@ -11,6 +12,13 @@ pub struct Start {
     pub mode: Mode,
     /// How long an agent that nobody claimed stays claimable.
     pub window: Duration,
+}
+
+impl Start {
+    /// As the operator configured it.
+    pub fn of(portainer: &config::Portainer) -> Self {
+        Self { mode: Mode::of(portainer), window: portainer.window }
+    }
 }
 
 /// Everything that was found where the records are kept.

@@ -91,7 +91,7 @@ pub(super) fn networks(parts: &[Parsed], mut rows: Vec<Row>) -> Vec<Row> {
 
 /// Equal seconds are dropped on both sides: the pivot's own second cannot be told apart.
 fn stays(part: &Parsed, element: &Element, order: &Order<'_>) -> bool {
-    let elsewhere = |pivot: &&super::Pivot| pivot.node != part.node.id;
+    let elsewhere = |pivot: &&super::Pivot| !pivot.nodes.contains(&part.node.id);
     let before = order.before.as_ref().filter(elsewhere);
     let since = order.since.as_ref().filter(elsewhere);
     before.is_none_or(|pivot| element.created < pivot.created)

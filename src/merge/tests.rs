@@ -197,7 +197,7 @@ fn nodes_with_one_host_name_are_told_apart_by_their_id() {
 #[test]
 fn a_pivot_filters_the_nodes_that_do_not_have_it() {
     let list = r#"[{"Id":"c","Created":30},{"Id":"b","Created":20},{"Id":"a","Created":10}]"#;
-    let pivot = |node: &str| Some(Pivot { node: NodeId::parse(node).unwrap(), created: 20 });
+    let pivot = |node: &str| Some(Pivot { nodes: vec![NodeId::parse(node).unwrap()], created: 20 });
     let count = |order: &Order<'_>, id: &str| {
         merged(&Kind::Containers, &[list, list], order).matches(&format!("\"Id\":\"{id}\"")).count()
     };

@@ -95,6 +95,16 @@ impl Cluster {
         matches!(self.kind, Kind::Swarm | Kind::Fixed)
     }
 
+    /// The same snapshot with one member changed: what a request learned about it while it ran.
+    #[must_use]
+    pub fn amended(&self, id: &NodeId, amend: impl FnOnce(&mut Member)) -> Self {
+        let mut cluster = self.clone();
+        if let Some(member) = cluster.members.get_mut(id) {
+            amend(Arc::make_mut(member));
+        }
+        cluster
+    }
+
     /// The one manager for calls that must all land on the same one, the same for every entry agent: the leader
     /// while its agent is reachable, else the reachable manager with the lowest NodeID.
     pub fn designated_manager(&self) -> Option<&Arc<Member>> {

@@ -1,0 +1,74 @@
+//! `swarmgate association show | reset`, from the configuration to an exit code.
+
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use crate::associate::RecordKey;
+use crate::associate::command::{self, Desk, Outcome};
+use crate::config::Config;
+use crate::dial::Engine;
+use crate::discover;
+use crate::model::Fingerprint;
+use crate::shutdown::Shutdown;
+use crate::trust::peer::Authority;
+
+/// Says which key may call, and until when nobody's may.
+pub fn show(config: &Config) -> ExitCode {
+    run(config, Wish::Show)
+}
+
+/// Opens a new window, or names the one key that may call.
+pub fn reset(config: &Config, key: Option<Fingerprint>) -> ExitCode {
+    run(config, Wish::Reset(key))
+}
+
+enum Wish {
+    Show,
+    Reset(Option<Fingerprint>),
+}
+
+fn run(config: &Config, wish: Wish) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(problem) => return say(&Outcome { text: format!("cannot start: {problem}\n"), code: 1 }),
+    };
+    say(&runtime.block_on(outcome(config, wish)))
+}
+
+async fn outcome(config: &Config, wish: Wish) -> Outcome {
+    let engine = match Engine::new(&config.engine, &config.limits, Shutdown::new()) {
+        Ok(engine) => engine,
+        Err(problem) => return Outcome { text: format!("{problem}\n"), code: 1 },
+    };
+    let desk = Desk {
+        record_keys: &record_keys(config, &engine).await,
+        engine: &engine,
+        data: &config.data,
+        window: config.portainer.window,
+        here: discover::stored_id(&config.data),
+    };
+    let now = SystemTime::now();
+    match wish {
+        Wish::Show => command::show(&desk, now).await,
+        Wish::Reset(key) => command::reset(&desk, key, now).await,
+    }
+}
+
+/// The keys that the running agents have: of the cluster secrets, else of the service that this container is of.
+async fn record_keys(config: &Config, engine: &Engine) -> Vec<RecordKey> {
+    let mut secrets: Vec<_> = config.cluster.secrets.iter().map(|s| s.reveal().as_bytes().to_vec()).collect();
+    if secrets.is_empty() {
+        secrets.extend(discover::own_service(engine).await.map(|service| service.id.as_bytes().to_vec()));
+    }
+    let authorities = secrets.iter().filter_map(|secret| Authority::derive(secret).ok());
+    authorities.map(|authority| authority.record_key()).collect()
+}
+
+fn say(outcome: &Outcome) -> ExitCode {
+    if outcome.code == 0 {
+        print!("{}", outcome.text);
+    } else {
+        eprint!("swarmgate: {}", outcome.text);
+    }
+    outcome.code.into()
+}

@@ -1,0 +1,214 @@
+//! Opens the peer listener where there are peers to be had, and only on the addresses on which they look for us.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use rustls::{ClientConfig, ServerConfig};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::body::Body;
+use crate::client::Client;
+use crate::config::Config;
+use crate::listen::{self, Admit, Door};
+use crate::model::{Cluster, Hint, Kind, NodeId};
+use crate::pipeline::Pipeline;
+use crate::shutdown::Shutdown;
+use crate::trust::peer::{Authority, PeerTls, peer_tls};
+
+/// An hour: often enough to be seen in any log that somebody reads, rare enough not to fill it.
+const REMIND: Duration = Duration::from_secs(3600);
+
+pub(super) struct PeerDoors {
+    pub(super) config: Arc<Config>,
+    pub(super) cluster: watch::Receiver<Arc<Cluster>>,
+    pub(super) client: watch::Sender<Option<Arc<ClientConfig>>>,
+    pub(super) record_keys: watch::Sender<Option<Vec<[u8; 32]>>>,
+    pub(super) hints: mpsc::Sender<Hint>,
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) shutdown: Shutdown,
+}
+
+/// What the peer identity was made of; another one means another identity.
+#[derive(Clone, PartialEq, Eq)]
+struct Material {
+    here: NodeId,
+    secrets: Vec<Vec<u8>>,
+}
+
+/// What `listen` is handed: the pipeline, as a function.
+pub(super) fn handler(
+    pipeline: Arc<Pipeline>,
+) -> impl Fn(Request<Body>, Arc<Client>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Clone {
+    move |request, client| Box::pin(Arc::clone(&pipeline).answer(request, client))
+}
+
+/// Follows the snapshots: makes the peer identity when there is something to make it of, and opens and closes
+/// listeners as our own addresses change.
+pub(super) async fn keep_peer_doors(mut doors: PeerDoors) {
+    let mut made: Option<(Material, watch::Sender<Arc<ServerConfig>>)> = None;
+    let mut open: BTreeMap<IpAddr, CancellationToken> = BTreeMap::new();
+    loop {
+        let cluster = Arc::clone(&doors.cluster.borrow_and_update());
+        let wanted = doors.material(&cluster);
+        if wanted.is_none() && cluster.kind != Kind::Unknown {
+            // Nothing to prove records with, and nobody who could.
+            doors.record_keys.send_if_modified(|keys| keys.is_none() && keys.replace(Vec::new()).is_none());
+        }
+        if made.as_ref().map(|(material, _)| material) != wanted.as_ref()
+            && let Some(material) = wanted
+        {
+            made = doors.make(material, made.map(|(_, server)| server)).await;
+        }
+        if let Some((_, server)) = &made {
+            doors.follow(&cluster, server, &mut open);
+        }
+        let retry = open.len() < cluster.own_addresses.len();
+        let again = tokio::time::timeout(
+            if retry { Duration::from_secs(1) } else { REMIND },
+            doors.cluster.changed(),
+        );
+        tokio::select! {
+            changed = again => match changed {
+                Ok(Err(_)) => return,
+                Err(_) if !retry => doors.remind(&cluster),
+                Ok(Ok(())) | Err(_) => {}
+            },
+            () = doors.shutdown.draining() => return,
+        }
+    }
+}
+
+impl PeerDoors {
+    /// The cluster secrets; as a Swarm service without one, the service's id.
+    fn material(&self, cluster: &Cluster) -> Option<Material> {
+        if matches!(cluster.kind, Kind::Unknown | Kind::Standalone) {
+            return None;
+        }
+        let given: Vec<_> =
+            self.config.cluster.secrets.iter().map(|s| s.reveal().as_bytes().to_vec()).collect();
+        let service = cluster.service.as_ref().map(|service| service.id.as_bytes().to_vec());
+        let secrets = if given.is_empty() { service.into_iter().collect() } else { given };
+        (!secrets.is_empty()).then(|| Material { here: cluster.here.clone(), secrets })
+    }
+
+    async fn make(
+        &self,
+        material: Material,
+        shown: Option<watch::Sender<Arc<ServerConfig>>>,
+    ) -> Option<(Material, watch::Sender<Arc<ServerConfig>>)> {
+        let of = material.clone();
+        let derived = tokio::task::spawn_blocking(move || {
+            let authorities = of.secrets.iter().map(|secret| Authority::derive(secret));
+            let authorities = authorities.collect::<Result<Vec<_>, _>>()?;
+            let keys: Vec<_> = authorities.iter().map(Authority::record_key).collect();
+            peer_tls(&authorities, &of.here).map(|tls| (tls, keys))
+        });
+        let (PeerTls { server, client }, keys) = match derived.await {
+            Ok(Ok(made)) => made,
+            Ok(Err(problem)) => {
+                error!(error = %problem, "cannot make the peer certificate");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        self.client.send_replace(Some(client));
+        self.record_keys.send_replace(Some(keys));
+        let shown = match shown {
+            Some(shown) => {
+                shown.send_replace(server);
+                shown
+            }
+            None => {
+                self.warn_without_secret();
+                watch::Sender::new(server)
+            }
+        };
+        Some((material, shown))
+    }
+
+    fn follow(
+        &self,
+        cluster: &Cluster,
+        server: &watch::Sender<Arc<ServerConfig>>,
+        open: &mut BTreeMap<IpAddr, CancellationToken>,
+    ) {
+        open.retain(|address, closed| {
+            let kept = cluster.own_addresses.contains(address);
+            if !kept {
+                closed.cancel();
+            }
+            kept
+        });
+        for address in &cluster.own_addresses {
+            if !open.contains_key(address)
+                && let Some(closed) = self.open(*address, server)
+            {
+                open.insert(*address, closed);
+            }
+        }
+    }
+
+    fn open(&self, address: IpAddr, server: &watch::Sender<Arc<ServerConfig>>) -> Option<CancellationToken> {
+        let port = self.config.listen.peer_port;
+        let listener = match listen::bind(Some(address), port) {
+            Ok(listener) => listener,
+            Err(error) => {
+                debug!(%address, port, %error, "cannot listen for peers yet");
+                return None;
+            }
+        };
+        info!(%address, port, "listening for peers");
+        let closed = CancellationToken::new();
+        let door = Door {
+            listener,
+            tls: server.subscribe(),
+            admit: Admit::Peers { cluster: self.cluster.clone(), hints: self.hints.clone() },
+            limits: Arc::new(self.config.limits.clone()),
+            shutdown: self.shutdown.clone(),
+        };
+        let (serving, until) = (listen::serve(door, handler(Arc::clone(&self.pipeline))), closed.clone());
+        self.shutdown.spawn(async move {
+            tokio::select! {
+                () = serving => {}
+                () = until.cancelled() => {}
+            }
+        });
+        Some(closed)
+    }
+
+    fn remind(&self, cluster: &Cluster) {
+        if self.material(cluster).is_some() {
+            self.warn_without_secret();
+        }
+    }
+
+    fn warn_without_secret(&self) {
+        if self.config.cluster.secrets.is_empty() {
+            warn!(
+                "no AGENT_CLUSTER_SECRET: whoever can read this service's ID and reach its network is root on all \
+                 nodes; create the secret as the README says"
+            );
+        }
+    }
+}
+
+/// The host name, for the certificate and until the engine has said better.
+pub(super) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Host name and addresses of this machine, for the certificate's names.
+pub(super) fn own_names() -> Vec<String> {
+    let mut names = vec![host_name()];
+    if let Ok(interfaces) = if_addrs::get_if_addrs() {
+        names.extend(interfaces.iter().filter(|i| !i.is_loopback()).map(|i| i.ip().to_string()));
+    }
+    names
+}

@@ -1,0 +1,79 @@
+//! Waits for a peer as long as it is alive, and no longer.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::Executor;
+use crate::dial;
+use crate::model::Member;
+
+/// 15 s: how far apart the probes of a peer get that works on a long call and answers each of them.
+const RAREST: Duration = Duration::from_secs(15);
+
+/// Signs of life of one call, written by whoever reads its answer.
+#[derive(Default)]
+pub struct Pulse {
+    beats: AtomicUsize,
+    held_up: AtomicUsize,
+}
+
+impl Pulse {
+    pub fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits for something of our own: that silence is not the peer's.
+    pub async fn held_up<F: Future>(&self, wait: F) -> F::Output {
+        self.held_up.fetch_add(1, Ordering::Relaxed);
+        let output = wait.await;
+        self.held_up.fetch_sub(1, Ordering::Relaxed);
+        self.beat();
+        output
+    }
+
+    fn is_held_up(&self) -> bool {
+        self.held_up.load(Ordering::Relaxed) > 0
+    }
+
+    fn count(&self) -> usize {
+        self.beats.load(Ordering::Relaxed)
+    }
+}
+
+impl Executor {
+    /// Runs `call`, which asks `peer`. When it is silent for a moment, the peer is probed on another connection:
+    /// an answer buys more time, none ends the call with the probe's failure and tells discovery.
+    pub(super) async fn attend<T>(
+        &self,
+        peer: &Member,
+        pulse: &Pulse,
+        call: impl Future<Output = Result<T, dial::Fail>>,
+    ) -> Result<T, dial::Fail> {
+        let mut call = std::pin::pin!(call);
+        let mut patience = self.limits.silence;
+        loop {
+            let before = pulse.count();
+            if let Ok(done) = tokio::time::timeout(patience, &mut call).await {
+                return done;
+            }
+            if pulse.count() != before || pulse.is_held_up() {
+                patience = self.limits.silence;
+                continue;
+            }
+            let Some(address) = peer.address else { continue };
+            tokio::select! {
+                biased;
+                done = &mut call => return done,
+                probed = self.peers.probe(address, Some(&peer.id)) => if let Err(fail) = probed {
+                    debug!(node = %peer.shown, error = %fail, "a silent peer does not answer a probe either");
+                    self.silent(peer, fail.absence());
+                    return Err(fail);
+                }
+            }
+            patience = (patience * 2).min(RAREST);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Asks all nodes at once and merges what they answer. Whoever does not answer is named.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::Mutex;
+use tracing::warn;
+
+use super::attend::Pulse;
+use super::budget::Lease;
+use super::slices::Slices;
+use super::{Answer, Asked, Executor, Fail, Tally, headers, pivot};
+use crate::body::Body;
+use crate::decide::Merge;
+use crate::dial;
+use crate::merge::{self, Order, Parsed};
+use crate::model::api_path::ApiPath;
+use crate::model::{Absence, ApiVersion, Caller, Cluster, Dialect, Member};
+
+/// Who is asked, who cannot be, and what comes of it.
+pub(super) struct Wanted {
+    pub(super) members: Vec<Arc<Member>>,
+    pub(super) missing: Vec<(Arc<Member>, Absence)>,
+    pub(super) base: Arc<Member>,
+    pub(super) merge: Merge,
+}
+
+/// One node's whole answer, held until it is merged.
+pub(super) struct Part {
+    pub(super) member: Arc<Member>,
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// Why a node is not in the answer: the word for `X-Node-Errors`, and the log's text.
+#[derive(Debug)]
+pub(super) struct Missed {
+    pub(super) member: Arc<Member>,
+    pub(super) reason: &'static str,
+    pub(super) detail: String,
+}
+
+/// What every node is asked.
+pub(super) struct Question<'a> {
+    pub(super) headers: &'a HeaderMap,
+    pub(super) caller: &'a Caller,
+    pub(super) path: &'a ApiPath,
+    /// The version to ask under; the client's, else one that all nodes have, so that the parts have one shape.
+    pub(super) version: Option<ApiVersion>,
+    pub(super) sizes: bool,
+}
+
+impl Executor {
+    pub(super) async fn fan_out(
+        &self,
+        wanted: Wanted,
+        asked: &mut Asked,
+        cluster: &Arc<Cluster>,
+    ) -> Result<Answer, Fail> {
+        let lease = Mutex::new(self.budget.lease());
+        let question = Question {
+            version: asked.path.version().or(newest_of_all(&wanted.members)),
+            sizes: ["size=1", "size=true", "size=True"].iter().any(|on| asked.query.contains(on)),
+            headers: &asked.headers,
+            caller: &asked.caller,
+            path: &asked.path,
+        };
+        let selected = pivot::select(self, &asked.query, &question, &wanted, cluster, &lease).await?;
+        let asking =
+            selected.queries.iter().map(|(member, query)| self.part(member, &question, query, &lease));
+        let (parts, mut missed) = split(join_all(asking).await);
+        if let Some(answer) = refused_alike(&parts, &missed, cluster) {
+            return Ok(answer);
+        }
+        let kind = kind_of(&wanted.merge, &wanted.base);
+        let (head, parsed) = check(&kind, parts, &wanted.base, &mut missed);
+        let tally = tally(parsed.len(), &missed, &wanted, &selected.excluded);
+        if parsed.is_empty() {
+            return Err(all_failed(missed, &wanted));
+        }
+        if asked.strict && !tally.missing.is_empty() {
+            return Err(Fail::Partial(tally));
+        }
+        let merged = merge_parts(parsed, asked, &selected, &tally);
+        let body = Slices::new(merged, lease.into_inner());
+        let mut response = Response::new(Body::Empty);
+        *response.headers_mut() = head;
+        response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
+        *response.body_mut() = Body::boxed(body);
+        Ok(Answer { response, by: Arc::clone(cluster.me()), tally: Some(tally) })
+    }
+
+    /// One node's whole answer, or why there is none.
+    pub(super) async fn part(
+        &self,
+        member: &Arc<Member>,
+        question: &Question<'_>,
+        query: &str,
+        lease: &Mutex<Lease>,
+    ) -> Result<Part, Missed> {
+        let pulse = Pulse::default();
+        let after = if question.sizes { self.limits.list_sizes } else { self.limits.list };
+        let call = self.fetch(member, question, query, lease, &pulse);
+        let answer = async {
+            if member.is_here() {
+                call.await
+            } else {
+                match self.attend(member, &pulse, async { Ok(call.await) }).await {
+                    Ok(part) => part,
+                    Err(fail) => Err(missed(member, fail.absence().as_str(), &fail)),
+                }
+            }
+        };
+        let answer = tokio::time::timeout(after, answer).await;
+        let answer =
+            answer.unwrap_or_else(|_| Err(missed(member, Absence::Timeout.as_str(), &"no answer in time")));
+        if let Err(missed) = &answer {
+            warn!(node = %missed.member.shown, reason = missed.reason, detail = %missed.detail, "a node is missing from an answer");
+        }
+        answer
+    }
+
+    async fn fetch(
+        &self,
+        member: &Arc<Member>,
+        question: &Question<'_>,
+        query: &str,
+        lease: &Mutex<Lease>,
+        pulse: &Pulse,
+    ) -> Result<Part, Missed> {
+        let answer = match self.ask(member, question, query).await {
+            Err(dial::Fail::Broken { .. }) if !member.is_here() => self.ask(member, question, query).await,
+            other => other,
+        };
+        let answer = answer.map_err(|fail| {
+            if !member.is_here() {
+                self.silent(member, fail.absence());
+            }
+            let reason = if member.is_here() { "engine" } else { fail.absence().as_str() };
+            missed(member, reason, &fail)
+        })?;
+        pulse.beat();
+        let (head, body) = answer.into_parts();
+        if head.headers.contains_key(headers::FAILURE) {
+            return Err(missed(member, "engine", &"its agent cannot reach the engine"));
+        }
+        if head.headers.contains_key(header::CONTENT_ENCODING) {
+            return Err(missed(member, "malformed", &"an encoded answer that was not asked for"));
+        }
+        let body = self.collect(member, body, lease, pulse).await?;
+        Ok(Part { member: Arc::clone(member), status: head.status, headers: head.headers, body })
+    }
+
+    async fn ask(
+        &self,
+        member: &Arc<Member>,
+        question: &Question<'_>,
+        query: &str,
+    ) -> Result<Response<Incoming>, dial::Fail> {
+        // Peers bring the version into their engines' range themselves.
+        let path = match (question.version, member.api) {
+            (Some(version), Some(range)) if member.is_here() => {
+                question.path.with_version(range.clamp(version))
+            }
+            (Some(version), _) => question.path.with_version(version),
+            (None, _) => question.path.canonical(),
+        };
+        let target = if query.is_empty() { path } else { format!("{path}?{query}") };
+        let mut request = Request::new(Body::Empty);
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = Uri::try_from(target).unwrap_or_default();
+        *request.headers_mut() = if member.is_here() {
+            headers::for_engine(question.headers, None)
+        } else {
+            headers::for_peer(question.headers, None, &member.id, question.caller)
+        };
+        // Parts are merged as they come, so they must come plain.
+        request.headers_mut().remove(header::ACCEPT_ENCODING);
+        if member.is_here() {
+            self.engine.request(request).await
+        } else {
+            self.peers.request(member, request).await
+        }
+    }
+
+    async fn collect(
+        &self,
+        member: &Arc<Member>,
+        mut body: Incoming,
+        lease: &Mutex<Lease>,
+        pulse: &Pulse,
+    ) -> Result<Bytes, Missed> {
+        let mut frames: Vec<Bytes> = Vec::new();
+        let mut total = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| missed(member, "malformed", &error))?;
+            pulse.beat();
+            let Ok(data) = frame.into_data() else { continue };
+            total += data.len();
+            if total > self.limits.part_bytes {
+                return Err(missed(member, "too-large", &"its answer exceeds the limit of a node"));
+            }
+            pulse.held_up(async { lease.lock().await.grow(data.len()).await }).await;
+            frames.push(data);
+        }
+        Ok(whole(frames, total))
+    }
+}
+
+/// Joins frames, and frees each as it is copied.
+fn whole(mut frames: Vec<Bytes>, total: usize) -> Bytes {
+    if frames.len() == 1 {
+        return frames.pop().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(total);
+    for frame in frames {
+        whole.extend_from_slice(&frame);
+    }
+    whole.freeze()
+}
+
+fn missed(member: &Arc<Member>, reason: &'static str, detail: &dyn std::fmt::Display) -> Missed {
+    Missed { member: Arc::clone(member), reason, detail: detail.to_string() }
+}
+
+pub(super) fn split(answers: Vec<Result<Part, Missed>>) -> (Vec<Part>, Vec<Missed>) {
+    let (mut parts, mut missing) = (Vec::new(), Vec::new());
+    for answer in answers {
+        match answer {
+            Ok(part) => parts.push(part),
+            Err(missed) => missing.push(missed),
+        }
+    }
+    (parts, missing)
+}
+
+fn newest_of_all(members: &[Arc<Member>]) -> Option<ApiVersion> {
+    members.iter().filter_map(|member| member.api.map(|api| api.max)).min()
+}
+
+/// Where every answer is the same kind of refusal (a bad filter, say), it is the caller's error and not a node's.
+fn refused_alike(parts: &[Part], missed: &[Missed], cluster: &Arc<Cluster>) -> Option<Answer> {
+    let own = parts.iter().find(|part| part.member.is_here()).or(parts.first())?;
+    let alike = missed.is_empty() && parts.iter().all(|part| part.status.is_client_error());
+    if !alike {
+        return None;
+    }
+    let mut kept = own.headers.clone();
+    headers::clean_answer(&mut kept, own.status);
+    let mut response = Response::new(Body::from(own.body.clone()));
+    *response.status_mut() = own.status;
+    *response.headers_mut() = kept;
+    let by = cluster.members.get(&own.member.id).unwrap_or(&own.member);
+    Some(Answer { response, by: Arc::clone(by), tally: None })
+}
+
+fn kind_of(merge: &Merge, base: &Arc<Member>) -> merge::Kind {
+    match merge {
+        Merge::Containers => merge::Kind::Containers,
+        Merge::Images => merge::Kind::Images,
+        Merge::Volumes => merge::Kind::Volumes,
+        Merge::Networks => merge::Kind::Networks,
+        Merge::Info => merge::Kind::Info { base: base.id.clone() },
+    }
+}
+
+/// Checks each part; the bad ones are named and left out. The head is the base node's, else the first good one's.
+fn check(
+    kind: &merge::Kind,
+    parts: Vec<Part>,
+    base: &Arc<Member>,
+    missed_by: &mut Vec<Missed>,
+) -> (HeaderMap, Vec<Parsed>) {
+    let (mut parsed, mut head) = (Vec::new(), None);
+    for part in parts {
+        if part.status != StatusCode::OK {
+            let said = String::from_utf8_lossy(part.body.get(..200.min(part.body.len())).unwrap_or_default());
+            missed_by.push(missed(&part.member, "engine", &format!("{}: {said}", part.status)));
+            continue;
+        }
+        match merge::parse(kind.clone(), &part.member, part.body) {
+            Ok(good) => {
+                if head.is_none() || part.member.id == base.id {
+                    let mut kept = headers::of_merged(&part.headers);
+                    if let Some(version) = part.headers.get(headers::API_VERSION) {
+                        kept.insert(headers::API_VERSION, version.clone());
+                    }
+                    head = Some(kept);
+                }
+                parsed.push(good);
+            }
+            Err(malformed) => missed_by.push(missed(&part.member, "malformed", &malformed)),
+        }
+    }
+    (head.unwrap_or_default(), parsed)
+}
+
+fn tally(answered: usize, missed: &[Missed], wanted: &Wanted, excluded: &[Arc<Member>]) -> Tally {
+    let failed = missed.iter().map(|missed| (missed.member.shown.to_string(), missed.reason));
+    let absent = wanted.missing.iter().map(|(member, absence)| (member.shown.to_string(), absence.as_str()));
+    let mut missing: Vec<_> = failed.chain(absent).collect();
+    missing.sort();
+    Tally { answered, of: wanted.members.len() + wanted.missing.len() - excluded.len(), missing }
+}
+
+fn all_failed(missed: Vec<Missed>, wanted: &Wanted) -> Fail {
+    let absent = wanted.missing.iter().map(|(m, absence)| (m.shown.to_string(), absence.as_str().to_owned()));
+    let failed = missed.into_iter().map(|m| (m.member.shown.to_string(), m.detail));
+    Fail::AllFailed(failed.chain(absent).collect())
+}
+
+fn merge_parts(parsed: Vec<Parsed>, asked: &Asked, selected: &pivot::Selected, tally: &Tally) -> Vec<Bytes> {
+    let missing: Vec<_> = tally.missing.iter().map(|(name, why)| (name.clone(), (*why).to_owned())).collect();
+    merge::merge(
+        parsed,
+        &Order {
+            dialect: asked.dialect,
+            limit: selected.limit,
+            before: selected.before.clone(),
+            since: selected.since.clone(),
+            missing: &missing,
+            decorate: asked.dialect == Dialect::Portainer,
+            dangling: selected.dangling,
+        },
+    )
+}

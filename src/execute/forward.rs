@@ -1,0 +1,71 @@
+//! Asks a peer to execute a request on its node.
+
+use std::sync::Arc;
+
+use http::{Method, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::attend::Pulse;
+use super::{Asked, Executor, Fail, headers, relay};
+use crate::body::Body;
+use crate::decide::{Pace, Route};
+use crate::dial;
+use crate::model::Member;
+
+impl Executor {
+    pub(super) async fn forward(
+        &self,
+        route: &Route,
+        asked: &mut Asked,
+        to: &Arc<Member>,
+    ) -> Result<Response<Body>, Fail> {
+        let node = || to.shown.to_string();
+        let upgrade = asked.allowed_upgrade(route);
+        let mut answer = self.send(route, asked, to).await?;
+        let read = matches!(asked.method, Method::GET | Method::HEAD);
+        if read && asked.can_repeat() && matches!(&answer, Err(dial::Fail::Broken { .. })) {
+            // A kept connection may have died under us; nothing was answered and nothing changed there.
+            answer = self.send(route, asked, to).await?;
+        }
+        let answer = answer.map_err(|source| {
+            self.silent(to, source.absence());
+            Fail::Peer { node: node(), source }
+        })?;
+        if is_redirect(answer.status()) {
+            return Err(Fail::Redirect { node: node() });
+        }
+        Ok(relay::relay(self, answer, asked, upgrade.is_some()))
+    }
+
+    async fn send(
+        &self,
+        route: &Route,
+        asked: &mut Asked,
+        to: &Arc<Member>,
+    ) -> Result<Result<Response<Incoming>, dial::Fail>, Fail> {
+        let upgrade = asked.allowed_upgrade(route);
+        let sent = headers::for_peer(&asked.headers, upgrade.as_ref(), &to.id, &asked.caller);
+        let (path, query) = (asked.path.canonical(), asked.query.clone());
+        let request = asked.request(&path, &query, sent)?;
+        let call = async {
+            if upgrade.is_some() {
+                self.peers.upgrade(to, request).await
+            } else {
+                self.peers.request(to, request).await
+            }
+        };
+        let pulse = Pulse::default();
+        let call = self.attend(to, &pulse, call);
+        if route.pace == Pace::Plain && asked.method == Method::GET {
+            let after = self.limits.plain_get;
+            let node = to.shown.to_string();
+            return tokio::time::timeout(after, call).await.map_err(|_| Fail::Silent { node, after });
+        }
+        Ok(call.await)
+    }
+}
+
+/// A redirect could lead a client past us; 304 is Docker's "already so" and no redirect.
+fn is_redirect(status: StatusCode) -> bool {
+    status.is_redirection() && status != StatusCode::NOT_MODIFIED
+}

@@ -1,0 +1,201 @@
+//! `before`, `since` and `node`: filters of a list that only the cluster as a whole can answer.
+//!
+//! The object that `before` and `since` name exists on one node; every other engine fails its whole list over it
+//! (500 on 20.10, 404 on newer ones). So it is found first, its node gets the filter unchanged, and the others'
+//! answers are filtered here by its creation second.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use http::StatusCode;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use super::budget::Lease;
+use super::fanout::{Missed, Part, Question, Wanted, split};
+use super::selection::{Limit, Selection};
+use super::{Executor, Fail, Tally};
+use crate::decide::Merge;
+use crate::merge::Pivot;
+use crate::model::api_path::ApiPath;
+use crate::model::{Cluster, Lookup, Member, NodeId};
+
+/// Who gets which query, and what is left to filter here.
+pub(super) struct Selected {
+    pub(super) queries: Vec<(Arc<Member>, String)>,
+    /// Not asked, because a `node` filter leaves them out.
+    pub(super) excluded: Vec<Arc<Member>>,
+    pub(super) limit: Option<usize>,
+    pub(super) before: Option<Pivot>,
+    pub(super) since: Option<Pivot>,
+    pub(super) dangling: bool,
+}
+
+/// The part of an inspect answer that says what matched and when it was made.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspected {
+    id: String,
+    name: Option<String>,
+    created: String,
+}
+
+pub(super) async fn select(
+    executor: &Executor,
+    query: &str,
+    question: &Question<'_>,
+    wanted: &Wanted,
+    cluster: &Arc<Cluster>,
+    lease: &Mutex<Lease>,
+) -> Result<Selected, Fail> {
+    let selection = Selection::of(query);
+    let (what, folder) = match wanted.merge {
+        Merge::Containers => ("container", "/containers/"),
+        Merge::Images => ("image", "/images/"),
+        Merge::Volumes | Merge::Networks | Merge::Info => return Ok(everywhere(query, wanted, &selection)),
+    };
+    let find = async |filter: &str| match selection.values(filter).into_iter().next() {
+        Some(reference) => {
+            locate(executor, question, wanted, lease, what, folder, &reference).await.map(Some)
+        }
+        None => Ok(None),
+    };
+    let (before, since) = (find("before").await?, find("since").await?);
+    let (queried, excluded) = by_node_filter(&selection, wanted, cluster);
+    let limit = if before.is_some() || since.is_some() { Limit::Ours } else { Limit::Engines };
+    let queries = queried
+        .into_iter()
+        .map(|member| {
+            let own = |pivot: &Option<Pivot>| pivot.as_ref().is_none_or(|p| p.nodes.contains(&member.id));
+            let mut dropped = vec!["node"];
+            dropped.extend((!own(&before)).then_some("before"));
+            dropped.extend((!own(&since)).then_some("since"));
+            let untouched = limit == Limit::Engines && selection.values("node").is_empty();
+            let query = if untouched { query.to_owned() } else { selection.without(&dropped, limit) };
+            (member, query)
+        })
+        .collect();
+    Ok(Selected { queries, excluded, limit: selection.limit, before, since, dangling: false })
+}
+
+/// The same query for everyone.
+fn everywhere(query: &str, wanted: &Wanted, selection: &Selection) -> Selected {
+    let free = |value: &String| value == "true" || value == "1";
+    Selected {
+        queries: wanted.members.iter().map(|member| (Arc::clone(member), query.to_owned())).collect(),
+        excluded: Vec::new(),
+        limit: None,
+        before: None,
+        since: None,
+        dangling: selection.values("dangling").iter().any(free),
+    }
+}
+
+fn by_node_filter(
+    selection: &Selection,
+    wanted: &Wanted,
+    cluster: &Cluster,
+) -> (Vec<Arc<Member>>, Vec<Arc<Member>>) {
+    let names = selection.values("node");
+    let named: Vec<NodeId> = names
+        .iter()
+        .filter_map(|name| match cluster.find(name) {
+            Lookup::Found(member) => Some(member.id.clone()),
+            Lookup::Ambiguous(_) | Lookup::Unknown(_) => None,
+        })
+        .collect();
+    let chosen = |member: &Arc<Member>| names.is_empty() || named.contains(&member.id);
+    wanted.members.iter().cloned().partition(chosen)
+}
+
+/// Finds the object that a filter names, on all nodes at once.
+///
+/// # Errors
+/// No node has it: [`Fail::NoPivot`]. One that was not heard might have it: [`Fail::PivotUnknown`].
+async fn locate(
+    executor: &Executor,
+    question: &Question<'_>,
+    wanted: &Wanted,
+    lease: &Mutex<Lease>,
+    what: &'static str,
+    folder: &str,
+    reference: &str,
+) -> Result<Pivot, Fail> {
+    let encoded = percent_encoding::utf8_percent_encode(reference, percent_encoding::NON_ALPHANUMERIC);
+    let Ok(path) = ApiPath::parse(&format!("{folder}{encoded}/json")) else {
+        return Err(Fail::NoPivot { what, reference: reference.to_owned() });
+    };
+    let inspect = Question { path: &path, ..*question };
+    let asking = wanted.members.iter().map(|member| executor.part(member, &inspect, "", lease));
+    let (parts, missed) = split(join_all(asking).await);
+    let found: Vec<(NodeId, i64)> = parts.iter().filter_map(|part| matched(part, what, reference)).collect();
+    if let Some((_, created)) = found.first() {
+        let created = *created;
+        return Ok(Pivot { nodes: found.into_iter().map(|(node, _)| node).collect(), created });
+    }
+    let reference = reference.to_owned();
+    if missed.is_empty() && wanted.missing.is_empty() {
+        return Err(Fail::NoPivot { what, reference });
+    }
+    Err(Fail::PivotUnknown { what, reference, tally: unheard(&missed, wanted) })
+}
+
+/// As the engine matches these filters: a container by full id or exact name, an image by whatever inspects it.
+fn matched(part: &Part, what: &str, reference: &str) -> Option<(NodeId, i64)> {
+    if part.status != StatusCode::OK {
+        return None;
+    }
+    let inspected: Inspected = serde_json::from_slice(&part.body).ok()?;
+    let named = inspected.name.as_deref().map(|name| name.trim_start_matches('/'));
+    let exact = inspected.id == reference || named == Some(reference.trim_start_matches('/'));
+    let hit = what == "image" || exact;
+    hit.then(|| unix_seconds(&inspected.created).map(|created| (part.member.id.clone(), created)))?
+}
+
+fn unheard(missed: &[Missed], wanted: &Wanted) -> Tally {
+    let silent = missed.iter().map(|m| (m.member.shown.to_string(), m.reason));
+    let absent = wanted.missing.iter().map(|(m, absence)| (m.shown.to_string(), absence.as_str()));
+    let of = wanted.members.len() + wanted.missing.len();
+    Tally { answered: wanted.members.len() - missed.len(), of, missing: silent.chain(absent).collect() }
+}
+
+/// Reads `2026-01-02T03:04:05.678Z` (RFC 3339, any offset) down to the second.
+fn unix_seconds(text: &str) -> Option<i64> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u16>().ok();
+    let small = |range| u8::try_from(number(range)?).ok();
+    let month = time::Month::try_from(small(5..7)?).ok()?;
+    let date = time::Date::from_calendar_date(i32::from(number(0..4)?), month, small(8..10)?).ok()?;
+    let local =
+        date.with_hms(small(11..13)?, small(14..16)?, small(17..19)?).ok()?.assume_utc().unix_timestamp();
+    let zone = text.get(19..)?.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    if zone == "Z" || zone == "z" {
+        return Some(local);
+    }
+    let minutes = zone.get(1..3)?.parse::<i64>().ok()? * 60 + zone.get(4..6)?.parse::<i64>().ok()?;
+    match zone.get(..1)? {
+        "+" => Some(local - minutes * 60),
+        "-" => Some(local + minutes * 60),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_times_are_read_down_to_the_second() {
+        let rows = [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2026-08-01T12:00:00.123456789Z", Some(1_785_585_600)),
+            ("2026-08-01T14:00:00.1+02:00", Some(1_785_585_600)),
+            ("2026-08-01T10:30:00-01:30", Some(1_785_585_600)),
+            ("yesterday", None),
+            ("2026-13-01T00:00:00Z", None),
+            ("2026-08-01T12:00:00", None),
+        ];
+        for (text, seconds) in rows {
+            assert_eq!(unix_seconds(text), seconds, "{text}");
+        }
+    }
+}

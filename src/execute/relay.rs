@@ -1,0 +1,54 @@
+//! Hands an engine's or a peer's answer back: as a body, or as a stream once both sides stopped speaking HTTP.
+
+use std::time::Duration;
+
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tracing::debug;
+
+use super::{Asked, Executor, headers};
+use crate::body::Body;
+use crate::stream;
+
+/// 5 s: after the engine's end the client gets what is buffered and this long to close; it has no more to say.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Cleans the head and passes the body on chunk by chunk. A 101 becomes a tunnel.
+pub(super) fn relay(
+    executor: &Executor,
+    mut answer: Response<Incoming>,
+    asked: &mut Asked,
+    upgrading: bool,
+) -> Response<Body> {
+    let status = answer.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        tunnel(executor, hyper::upgrade::on(&mut answer), asked);
+        let (mut head, _) = answer.into_parts();
+        headers::clean_answer(&mut head.headers, status);
+        return Response::from_parts(head, Body::Empty);
+    }
+    let (mut head, body) = answer.into_parts();
+    headers::clean_answer(&mut head.headers, status);
+    if upgrading {
+        // What the client already sent as stream must not be read as its next request.
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Response::from_parts(head, Body::Incoming(body))
+}
+
+fn tunnel(executor: &Executor, far: hyper::upgrade::OnUpgrade, asked: &mut Asked) {
+    let Some(near) = asked.upgrade.take() else { return };
+    let client = std::sync::Arc::clone(&asked.client);
+    executor.shutdown.spawn(async move {
+        // `near` is ready once the 101 has been written; both fail when their connection ends first.
+        let (Ok(near), Ok(far)) = tokio::join!(near, far) else { return };
+        tokio::select! {
+            totals = stream::tunnel(TokioIo::new(near), TokioIo::new(far), LINGER) => {
+                debug!(client = %client.remote, up = totals.up, down = totals.down, "stream ended");
+            }
+            () = client.revoked() => debug!(client = %client.remote, "stream cut: its credential was revoked"),
+        }
+    });
+}

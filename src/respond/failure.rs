@@ -1,0 +1,182 @@
+//! All that can go wrong with a request, each with its status and the text for the client. The log gets the causes.
+
+use std::error::Error;
+
+use http::StatusCode;
+
+use crate::associate::ClaimError;
+use crate::decide::{GateError, Refuse};
+use crate::execute::{Fail, Tally};
+use crate::identify::Denied;
+
+/// A request that gets no answer of Docker's.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("refused at the gate")]
+    Gate(#[from] GateError),
+    #[error("not identified")]
+    Denied(Denied),
+    #[error("not associated")]
+    Claim(#[from] ClaimError),
+    #[error("too many failed authentications")]
+    TooMany,
+    #[error("refused")]
+    Refuse(#[from] Refuse),
+    #[error("not executed")]
+    Execute(#[from] Fail),
+}
+
+/// The words of an engine that is asked as a manager and is none.
+const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to \
+                          connect this node to swarm and try again.";
+
+impl Failure {
+    /// Status and text for the client: what it can change.
+    pub(super) fn told(&self) -> (StatusCode, String) {
+        match self {
+            Self::Gate(gate) => (of_gate(gate), gate.to_string()),
+            Self::Denied(Denied::NotYet) => (StatusCode::SERVICE_UNAVAILABLE, Denied::NotYet.to_string()),
+            Self::Denied(denied) => (StatusCode::FORBIDDEN, denied.to_string()),
+            Self::Claim(claim) => (StatusCode::SERVICE_UNAVAILABLE, claim.to_string()),
+            Self::TooMany => {
+                (StatusCode::TOO_MANY_REQUESTS, "too many requests without a valid signature".into())
+            }
+            Self::Refuse(refuse) => of_refuse(refuse),
+            Self::Execute(fail) => of_fail(fail),
+        }
+    }
+
+    /// Who is missing, where that is the reason.
+    pub(super) fn tally(&self) -> Option<&Tally> {
+        match self {
+            Self::Execute(Fail::Partial(tally) | Fail::PivotUnknown { tally, .. }) => Some(tally),
+            _ => None,
+        }
+    }
+
+    /// The methods that a path has, where another one was used.
+    pub(super) fn allow(&self) -> Option<&'static str> {
+        match self {
+            Self::Refuse(Refuse::MethodNotAllowed { allow }) => Some(allow),
+            Self::Gate(GateError::Method) => Some("GET, HEAD, POST, PUT, DELETE"),
+            _ => None,
+        }
+    }
+
+    /// Whether what follows on the connection cannot be trusted to be a request.
+    pub(super) fn ends_connection(&self) -> bool {
+        matches!(self, Self::Gate(_) | Self::Execute(Fail::TooLarge { .. } | Fail::Body { .. }))
+    }
+
+    /// Whether an operator should hear of it: served worse than asked, and not by the client's fault.
+    pub fn is_ours(&self) -> bool {
+        let (status, _) = self.told();
+        status.is_server_error()
+    }
+}
+
+fn of_gate(gate: &GateError) -> StatusCode {
+    match gate {
+        GateError::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        GateError::Method => StatusCode::METHOD_NOT_ALLOWED,
+        GateError::Host
+        | GateError::Form
+        | GateError::Path(_)
+        | GateError::TransferEncoding
+        | GateError::Duplicate(_)
+        | GateError::Folded(_)
+        | GateError::Connection
+        | GateError::NodeEmpty
+        | GateError::NodeName
+        | GateError::EveryNode
+        | GateError::Value { .. } => StatusCode::BAD_REQUEST,
+    }
+}
+
+fn of_refuse(refuse: &Refuse) -> (StatusCode, String) {
+    match refuse {
+        Refuse::UnknownTarget { text, known } => {
+            (StatusCode::NOT_FOUND, format!("no node {text:?}; known nodes: {}", known.join(", ")))
+        }
+        Refuse::AmbiguousTarget { text, candidates } => {
+            (StatusCode::BAD_REQUEST, format!("{text:?} names more than one node: {}", candidates.join(", ")))
+        }
+        Refuse::TargetMissing { shown, absence } => {
+            let why = absence.as_str();
+            (StatusCode::BAD_GATEWAY, format!("{shown}: its agent cannot be reached ({why})"))
+        }
+        Refuse::NoManager => (StatusCode::SERVICE_UNAVAILABLE, NO_MANAGER.into()),
+        Refuse::NodeAndManager => (
+            StatusCode::BAD_REQUEST,
+            "X-Node and X-PortainerAgent-ManagerOperation name two nodes; send one of them".into(),
+        ),
+        Refuse::NeedsTarget { known } => (
+            StatusCode::BAD_REQUEST,
+            format!("this acts on one node: name it in X-Node; known nodes: {}", known.join(", ")),
+        ),
+        Refuse::MethodNotAllowed { allow } => {
+            (StatusCode::METHOD_NOT_ALLOWED, format!("this path has only the methods {allow}"))
+        }
+        Refuse::Misdirected { here } => {
+            (StatusCode::MISDIRECTED_REQUEST, format!("this is node {here}, and another one was meant"))
+        }
+    }
+}
+
+fn of_fail(fail: &Fail) -> (StatusCode, String) {
+    match fail {
+        Fail::Engine { node, source } => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{node}: engine unavailable: {}", chain(source)))
+        }
+        Fail::Peer { node, source } => (StatusCode::BAD_GATEWAY, format!("{node}: {}", chain(source))),
+        Fail::Silent { node, after } => {
+            (StatusCode::GATEWAY_TIMEOUT, format!("{node}: no answer within {} s", after.as_secs()))
+        }
+        Fail::Redirect { node } => {
+            (StatusCode::BAD_GATEWAY, format!("{node}: answered with a redirect, which is not followed"))
+        }
+        Fail::AllFailed(nodes) => {
+            let each: Vec<_> = nodes.iter().map(|(node, why)| format!("{node}: {why}")).collect();
+            (StatusCode::BAD_GATEWAY, format!("no node answered: {}", each.join("; ")))
+        }
+        Fail::Partial(tally) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("only {} of {} nodes answered: {}", tally.answered, tally.of, names(tally)),
+        ),
+        Fail::StaleRole { .. } => (StatusCode::SERVICE_UNAVAILABLE, NO_MANAGER.into()),
+        Fail::OldPrune { asked, clamped } => (
+            StatusCode::BAD_REQUEST,
+            format!(
+                "version {asked} is not supported by the engine, and under {clamped} pruning volumes deletes others; \
+                 ask under a supported version"
+            ),
+        ),
+        Fail::Body { .. } => (StatusCode::BAD_REQUEST, "the request's body could not be read".into()),
+        Fail::TooLarge { limit } => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body decides where this request goes and is larger than {limit} bytes"),
+        ),
+        Fail::NoPivot { what, reference } => (StatusCode::NOT_FOUND, format!("No such {what}: {reference}")),
+        Fail::PivotUnknown { what, reference, tally } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("No such {what}: {reference} on the nodes that answered; not heard: {}", names(tally)),
+        ),
+    }
+}
+
+fn names(tally: &Tally) -> String {
+    let each: Vec<_> = tally.missing.iter().map(|(node, why)| format!("{node} ({why})")).collect();
+    each.join(", ")
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
