@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::model::Cluster;
 pub use event::{Event, Node, Own, Proof, Roster, Seat, Standing};
-pub use known::Known;
+pub use known::{Known, Target};
 
 /// The current snapshot, shared: many read, discovery alone writes.
 #[derive(Clone)]

@@ -15,7 +15,8 @@ pub enum Event {
     Directory { seats: Vec<Seat>, taken: BTreeSet<IpAddr> },
     /// A manager told the node list.
     Roster(Roster),
-    /// Where agents may be that Swarm does not name: from DNS, or each static peer with its addresses.
+    /// Where agents may be that Swarm does not name: each name in DNS, or each static peer, with all its addresses.
+    /// Names that are not mentioned keep theirs.
     Candidates(BTreeMap<Arc<str>, BTreeSet<SocketAddr>>),
     /// A dial of ours ended.
     Dialled { at: SocketAddr, outcome: Result<Proof, Absence> },

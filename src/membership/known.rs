@@ -109,7 +109,7 @@ impl Known {
             }
             Event::Roster(roster) => self.roster_said(roster, now),
             Event::Candidates(candidates) => {
-                self.candidates = candidates;
+                self.candidates.extend(candidates);
                 self.forget_untargeted();
             }
             Event::Dialled { at, outcome } => self.dialled(at, outcome, now),
