@@ -1,0 +1,142 @@
+//! What DNS says of the agents' name. It only says where to dial, and matters only where Swarm cannot say it: an
+//! answer that is wrong, late, empty or missing takes nothing away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::net::NetError;
+use hickory_resolver::proto::rr::{RData, RecordType};
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use super::{Pace, Shared, directory, fixed};
+use crate::membership::Event;
+use crate::model::{Cluster, Kind};
+
+/// 1 s for each question: Docker's own DNS answers in milliseconds, and asks an upstream that may not exist.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// 1024 addresses of one name: far more than a Swarm has nodes; rubbish must not fill the memory.
+const ADDRESSES: usize = 1024;
+
+/// What is asked, each by a loop of its own: an SRV question can take seconds where nobody answers it.
+pub(super) const RECORDS: [RecordType; 3] = [RecordType::A, RecordType::AAAA, RecordType::SRV];
+
+pub(super) async fn follow(record: RecordType, shared: Arc<Shared>, mut pace: Pace) {
+    let mut warned = false;
+    loop {
+        let cluster = shared.membership.now();
+        if let Some(name) = name(&shared, &cluster) {
+            match timeout(PATIENCE, look_up(record, &name, shared.config.listen.peer_port)).await {
+                Ok(Ok(found)) if !found.is_empty() => {
+                    warned |= judge(&shared, &cluster, &name, &found, warned);
+                    tell(record, &shared, &cluster, &name, found).await;
+                }
+                Ok(Ok(_)) => debug!(%name, %record, "DNS has no address; what it said before stays"),
+                Ok(Err(problem)) => debug!(%name, %record, %problem, "DNS failed; what it said before stays"),
+                Err(_) => debug!(%name, %record, "DNS is silent; what it said before stays"),
+            }
+        }
+        pace.pause().await;
+    }
+}
+
+/// The agents' name, absolute, so that no search domain answers for it.
+fn name(shared: &Shared, cluster: &Cluster) -> Option<String> {
+    if cluster.kind != Kind::Swarm {
+        return None;
+    }
+    let derived = cluster.service.as_ref().map(|s| format!("tasks.{}", s.name));
+    let name = shared.config.cluster.name.clone().or(derived)?;
+    Some(if name.ends_with('.') { name } else { format!("{name}.") })
+}
+
+async fn look_up(record: RecordType, name: &str, port: u16) -> Result<BTreeSet<SocketAddr>, NetError> {
+    if let Ok(literal) = name.trim_end_matches('.').parse::<IpAddr>() {
+        let asked = if literal.is_ipv4() { RecordType::A } else { RecordType::AAAA };
+        return Ok((record == asked).then(|| SocketAddr::new(literal, port)).into_iter().collect());
+    }
+    ask(&resolver()?, record, name, port).await
+}
+
+/// The system's resolver as it is configured now, without a memory: Docker's answers say that they hold for 600 s.
+pub(super) fn resolver() -> Result<TokioResolver, NetError> {
+    let mut builder = TokioResolver::builder_tokio()?;
+    let options = builder.options_mut();
+    (options.cache_size, options.attempts, options.timeout) = (0, 1, PATIENCE / 2);
+    builder.build()
+}
+
+/// One question, and for SRV the addresses of its targets.
+pub(super) async fn ask(
+    resolver: &TokioResolver,
+    record: RecordType,
+    name: &str,
+    port: u16,
+) -> Result<BTreeSet<SocketAddr>, NetError> {
+    if record == RecordType::SRV {
+        return services(resolver, name).await;
+    }
+    let answer = resolver.lookup(name, record).await?;
+    let addresses = answer.answers().iter().filter_map(|r| ip(&r.data));
+    Ok(addresses
+        .filter(|ip| directory::is_dialable(*ip))
+        .map(|ip| SocketAddr::new(ip, port))
+        .take(ADDRESSES)
+        .collect())
+}
+
+async fn services(resolver: &TokioResolver, name: &str) -> Result<BTreeSet<SocketAddr>, NetError> {
+    let answer = resolver.lookup(format!("_swarmgate-peer._tcp.{name}"), RecordType::SRV).await?;
+    let mut found = BTreeSet::new();
+    for record in answer.answers().iter().take(ADDRESSES) {
+        let RData::SRV(service) = &record.data else { continue };
+        let addresses = resolver.lookup_ip(service.target.clone()).await?;
+        let dialable = addresses.iter().filter(|ip| directory::is_dialable(*ip));
+        found.extend(dialable.map(|ip| SocketAddr::new(ip, service.port)).take(ADDRESSES));
+    }
+    Ok(found)
+}
+
+fn ip(data: &RData) -> Option<IpAddr> {
+    match data {
+        RData::A(a) => Some(a.0.into()),
+        RData::AAAA(a) => Some(a.0.into()),
+        _ => None,
+    }
+}
+
+/// Counts what Swarm does not confirm. A configured name that leads to none of the agents is told once.
+fn judge(shared: &Shared, cluster: &Cluster, name: &str, found: &BTreeSet<SocketAddr>, warned: bool) -> bool {
+    let Some(service) = &cluster.service else { return false };
+    let unlisted = found.iter().filter(|at| !cluster.directory.contains_key(&at.ip())).count();
+    debug!(%name, found = found.len(), unlisted, "DNS answered; Swarm says who is a member");
+    let misled = shared.config.cluster.name.is_some() && unlisted == found.len();
+    if misled && !warned && !cluster.directory.is_empty() {
+        let better = format!("tasks.{}", service.name);
+        warn!(%name, %better, "AGENT_CLUSTER_ADDR leads to no agent of this service; it can be left out");
+        return true;
+    }
+    false
+}
+
+/// Where Swarm lists the agents nothing else is dialled; elsewhere only what is on a shared network.
+async fn tell(
+    record: RecordType,
+    shared: &Shared,
+    cluster: &Cluster,
+    name: &str,
+    mut found: BTreeSet<SocketAddr>,
+) {
+    if cluster.service.is_some() {
+        return;
+    }
+    let overlays = Arc::clone(&shared.overlays.borrow());
+    found.retain(|at| overlays.allow(at.ip()));
+    fixed::note_local(shared, &found).await;
+    let label: Arc<str> = format!("{record} {name}").into();
+    shared.tell(Event::Candidates(BTreeMap::from([(label, found)]))).await;
+}

@@ -1,0 +1,5 @@
+//! Real recorded answers, a scripted DNS server, and the loops in front of a scripted engine.
+
+mod loops;
+mod names;
+mod recorded;
