@@ -161,22 +161,27 @@ fn log_changes(before: &Cluster, next: &Cluster) {
         info!(node = %next.here, kind = ?next.kind, "this agent knows where it is");
     }
     for (id, member) in &next.members {
-        let old = before.members.get(id);
-        if old.is_none() {
-            info!(node = %id, host = %member.shown, "node joined");
-        }
-        if old.is_none_or(|o| o.role != member.role || o.leader != member.leader) {
-            info!(node = %id, role = member.role.as_str(), leader = member.leader, "role");
-        }
-        if old.is_none_or(|o| o.reach != member.reach) {
-            match member.reach {
-                Reach::Missing(why) => warn!(node = %id, reason = why.as_str(), "node is missing"),
-                Reach::Answering => info!(node = %id, address = ?member.address, "node answers"),
-                Reach::Here | Reach::Untried => {}
-            }
+        match before.members.get(id) {
+            Some(old) => log_change(old, member),
+            None => info!(node = %id, host = %member.shown, role = member.role.as_str(), "node joined"),
         }
     }
     for id in before.members.keys().filter(|id| !next.members.contains_key(*id)) {
         info!(node = %id, "node left");
+    }
+}
+
+fn log_change(old: &Member, member: &Member) {
+    let node = &member.id;
+    if old.role != member.role || old.leader != member.leader {
+        info!(%node, role = member.role.as_str(), leader = member.leader, "role");
+    }
+    if old.reach == member.reach {
+        return;
+    }
+    match member.reach {
+        Reach::Missing(why) => warn!(%node, host = %member.shown, reason = why.as_str(), "node is missing"),
+        Reach::Answering => info!(%node, host = %member.shown, address = ?member.address, "node answers"),
+        Reach::Here | Reach::Untried => {}
     }
 }

@@ -12,7 +12,7 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::{Pace, Shared, directory};
+use super::{Pace, Shared, directory, fixed};
 use crate::membership::Event;
 use crate::model::{Cluster, Kind};
 
@@ -136,6 +136,7 @@ async fn tell(
     }
     let overlays = Arc::clone(&shared.overlays.borrow());
     found.retain(|at| overlays.allow(at.ip()));
+    fixed::note_local(shared, &found).await;
     let label: Arc<str> = format!("{record} {name}").into();
     shared.tell(Event::Candidates(BTreeMap::from([(label, found)]))).await;
 }

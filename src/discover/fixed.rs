@@ -52,7 +52,7 @@ async fn addresses(peer: &PeerAddress) -> BTreeSet<SocketAddr> {
 }
 
 /// Which of our addresses a peer sees. Connecting a datagram socket asks the routing table and sends nothing.
-async fn note_local(shared: &Shared, peers: &BTreeSet<SocketAddr>) {
+pub(super) async fn note_local(shared: &Shared, peers: &BTreeSet<SocketAddr>) {
     for peer in peers {
         let any: IpAddr = if peer.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
         let Ok(socket) = UdpSocket::bind((any, 0)).await else { continue };
