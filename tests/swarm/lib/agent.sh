@@ -1,0 +1,68 @@
+# shellcheck shell=bash
+# Our agents on the lab: the image, the stack, and what the engines themselves say about them.
+
+STACK=swarmgate
+SERVICE=${STACK}_agent
+OVERLAY=${STACK}_agents
+BINARY=${SWARMGATE_BIN:-$REPO/target/x86_64-unknown-linux-musl/release/swarmgate}
+
+# The image as released, from a binary that was built before: its own build stage would need base images.
+agent_image() {
+  local context=$LAB/image
+  [ -x "$BINARY" ] || fail "no static binary at $BINARY; cargo build --release --target x86_64-unknown-linux-musl"
+  rm -rf "$context" && mkdir -p "$context"
+  cp "$BINARY" "$context/swarmgate"
+  DOCKER_BUILDKIT=0 engine 1 build -q --target prebuilt -t swarmgate:latest -f "$REPO/Dockerfile" "$context" >/dev/null
+  spread swarmgate:latest
+}
+
+# As the README says, to the letter; $@ may add `-c FILE` for a case that needs more.
+agents_deploy() {
+  engine 1 secret inspect swarmgate_cluster_secret >/dev/null 2>&1 ||
+    openssl rand -hex 32 | engine 1 secret create swarmgate_cluster_secret - >/dev/null
+  (cd "$REPO" && engine 1 stack deploy -c docker-compose.agent.yml "$@" "$STACK" 2>&1 | grep -v 'could not be accessed on a registry') || true
+  [ "$(engine 1 service ls -q -f "name=$SERVICE" | wc -l)" = 1 ] || fail "the stack was not deployed"
+}
+
+# The stack without its data: what stays is what the Swarm itself keeps.
+agents_remove() {
+  local node
+  engine 1 stack rm "$STACK" >/dev/null
+  for node in "${NODES[@]}"; do
+    within 60 "the agent on node $node ends" no_agent "$node"
+    engine "$node" volume rm -f "${STACK}_data" >/dev/null
+  done
+  within 60 "the overlay network goes" no_overlay
+}
+no_overlay() { [ -z "$(engine 1 network ls -q -f "name=$OVERLAY")" ]; }
+
+agent_container() { engine "$1" ps -q --no-trunc -f "label=com.docker.swarm.service.name=$SERVICE" -f status=running | head -n 1; }
+no_agent() { [ -z "$(engine "$1" ps -aq -f "label=com.docker.swarm.service.name=$SERVICE" -f status=running)" ]; }
+agent_pid() { engine "$1" inspect -f '{{.State.Pid}}' "$(agent_container "$1")"; }
+agent_started() { ms_of "$(engine "$1" inspect -f '{{.State.StartedAt}}' "$(agent_container "$1")")"; }
+agent_address() { # its address on the shared overlay
+  engine "$1" inspect -f "{{(index .NetworkSettings.Networks \"$OVERLAY\").IPAddress}}" "$(agent_container "$1")"
+}
+agent_log() { engine "$1" logs "$(agent_container "$1")" 2>&1; }
+# Runs a program of this machine inside the network of the agent on node N.
+in_agent_netns() { local pid; pid=$(agent_pid "$1"); shift; nsenter --target "$pid" --net "$@"; }
+kill_agent() { kill -9 "$(agent_pid "$1")"; }
+new_agent() { # new_agent NODE OLD_CONTAINER: another one has taken its place
+  local now; now=$(agent_container "$1"); [ -n "$now" ] && [ "$now" != "$2" ]
+}
+
+node_id() { engine "$1" info -f '{{.Swarm.NodeID}}'; }
+node_state() { engine 1 node inspect -f '{{.Status.State}}' "$1"; }
+node_is() { [ "$(node_state "$1")" = "$2" ]; }
+
+# Every agent answers for every node.
+whole() { local node; for node in "${NODES[@]}"; do answers "$node" 3/3 || return 1; done; }
+answers() { # answers NODE N/M: the list of the agent on NODE is that complete
+  get "$1" '/containers/json?all=1' && [ "$STATUS" = 200 ] && [ "$(header X-Node-Answered)" = "$2" ]
+}
+missing() { # missing NODE "node3=down": the list of the agent on NODE names exactly these
+  get "$1" /containers/json && [ "$(header X-Node-Errors)" = "$2" ]
+}
+absent() { # absent NODE node3: the list of the agent on NODE names that node, for whatever reason
+  get "$1" /containers/json && case ";$(header X-Node-Errors)" in *";$2="*) ;; *) return 1 ;; esac
+}

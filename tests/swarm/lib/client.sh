@@ -1,0 +1,81 @@
+# shellcheck shell=bash
+# Clients from outside: signed requests with curl, and the real docker CLI.
+
+CLIENT=$LAB/client
+SIGN=${SWARMGATE_SIGN:-$REPO/target/debug/examples/sign}
+PORT=9001
+
+client_setup() {
+  [ -x "$SIGN" ] || (cd "$REPO" && cargo build -q --example sign)
+  mkdir -p "$CLIENT"
+  "$SIGN" --key "$CLIENT/key.pem" >"$CLIENT/signature"
+  "$SIGN" --key "$CLIENT/stranger.pem" >"$CLIENT/stranger"
+}
+
+# request METHOD NODE PATH [curl arguments]: signed. Leaves STATUS, BODY (a file), HEAD (a file), TOOK (ms).
+# A client that got no answer at all sees STATUS 000.
+AS=signature                                          # whose signature: signature, stranger
+HEAD=$(mktemp) BODY=$(mktemp)
+trap 'rm -f "$HEAD" "$BODY"' EXIT
+request() {
+  local method=$1 node=$2 path=$3 seen; shift 3
+  local verb=(-X "$method"); [ "$method" != HEAD ] || verb=(--head)
+  : >"$HEAD"; : >"$BODY"
+  seen=$(${VIA:-} curl -gsk --max-time 20 "${verb[@]}" -H "@$CLIENT/$AS" -D "$HEAD" -o "$BODY" \
+    -w '%{http_code} %{time_total}' "$@" "https://$NET.$node:$PORT$path") || true
+  # shellcheck disable=SC2034
+  read -r STATUS TOOK <<<"$(awk '{printf "%s %d", $1, $2 * 1000}' <<<"${seen:-000 0}")"
+}
+get() { request GET "$@"; }
+post() { # post NODE PATH JSON [curl arguments]
+  local node=$1 path=$2 body=$3; shift 3
+  request POST "$node" "$path" -H 'Content-Type: application/json' --data-binary "$body" "$@"
+}
+delete() { request DELETE "$@"; }
+unsigned() { AS=/dev/null CLIENT='' request "$@"; }
+as_stranger() { AS=stranger "$@"; }
+inside() { local node=$1; shift; VIA="nsenter --net=/run/netns/sg$node" "$@"; }
+
+header() { # its value, or nothing; several are joined by a bar, which no claim expects
+  tr -d '\r' <"$HEAD" | awk -v name="$1:" 'tolower($1) == tolower(name) { sub(/^[^:]*: */, ""); print }' | paste -sd '|'
+}
+body() { cat "$BODY"; }
+field() { jq -r "$1" "$BODY"; }
+expect() { # expect STATUS CLAIM
+  [ "$STATUS" = "$1" ] || fail "$2: expected status $1, saw $STATUS: $(head -c 600 "$BODY")"
+}
+
+# docker_at ENTRY TARGET ARGS...: the docker CLI to the agent on node ENTRY; TARGET is an X-Node, or `-` for none,
+# or `manager` for Portainer's ManagerOperation header.
+docker_at() {
+  local entry=$1 target=$2 config; shift 2
+  config=$(docker_config "$target")
+  docker --config "$config" -H "tcp://$NET.$entry:$PORT" --tls "$@"
+}
+docker_config() {
+  local dir=$CLIENT/docker-$1 more=()
+  if [ ! -s "$dir/config.json" ]; then
+    mkdir -p "$dir"
+    case $1 in
+      -) ;;
+      manager) more=('X-PortainerAgent-ManagerOperation' 1) ;;
+      *) more=(X-Node "$1") ;;
+    esac
+    "$SIGN" --key "$CLIENT/key.pem" --config |
+      jq --arg k "${more[0]:-}" --arg v "${more[1]:-}" 'if $k == "" then . else .HttpHeaders[$k] = $v end' >"$dir/config.json"
+  fi
+  echo "$dir"
+}
+
+# watch_lists ENTRY FILE: asks for the list ten times a second until it is stopped. One line each:
+# start (ms), duration (ms), status, X-Node-Answered, X-Node-Errors.
+watch_lists() {
+  local began HEAD BODY
+  HEAD=$(mktemp -p "$CLIENT") BODY=$(mktemp -p "$CLIENT")
+  while :; do
+    began=$(now_ms)
+    get "$1" /containers/json
+    echo "$began $TOOK $STATUS $(header X-Node-Answered) $(header X-Node-Errors)"
+    sleep 0.1
+  done >"$2"
+}

@@ -1,0 +1,156 @@
+# shellcheck shell=bash
+# The lab: real Docker engines on one machine, each in a network namespace of its own, joined to one Swarm.
+#
+# Each engine has its own mount namespace, so that every one of them has a /var/run/docker.sock and a
+# /var/lib/docker that its containers can mount as on a real host. The namespaces have no default route: nothing
+# leaves the machine, and an image that is not there is not pulled. Many kernels of build machines lack IPVS, so
+# whatever runs here uses `endpoint_mode: dnsrr` and ports in host mode.
+
+LAB=${SWARMGATE_LAB:-/tmp/swarmgate-e2e}
+NEWER=${SWARMGATE_NEWER:-/var/tmp/swarmgate-trixie}   # the cached root of the newer engine; "none": do without
+NET=10.78.0
+NODES=(1 2 3)                                         # 1 leads, 2 is a manager, 3 a worker with the newer engine
+
+engine() { local node=$1; shift; docker -H "unix://$LAB/n$node/docker.sock" "$@"; }
+in_netns() { local node=$1; shift; nsenter --net="/run/netns/sg$node" "$@"; }
+cut_node() { ip link set "vsg$1" down; }
+heal_node() { ip link set "vsg$1" up; }
+
+# The newer engine's root file system. Without it the lab has one kind of engine, and says so.
+newer_root() {
+  [ "$NEWER" != none ] || return 0
+  if [ ! -x "$NEWER/usr/sbin/dockerd" ]; then
+    echo "making the root of the newer engine (once, $NEWER)"
+    debootstrap --variant=minbase --include=docker.io,iptables,iproute2,ca-certificates trixie "$NEWER.new" \
+      >"$LAB/debootstrap.log" 2>&1 && mv "$NEWER.new" "$NEWER" && return 0
+    echo "NOTE: no newer engine: debootstrap failed ($(tail -n 1 "$LAB/debootstrap.log")); node 3 runs the same as the others"
+    rm -rf "$NEWER.new"
+  fi
+}
+
+wire_node() {
+  local node=$1
+  if ! ip link show br-sg >/dev/null 2>&1; then
+    ip link add br-sg type bridge
+    ip addr add $NET.254/24 dev br-sg
+    ip link set br-sg up
+  fi
+  [ ! -e "/run/netns/sg$node" ] || return 0
+  ip netns add "sg$node"
+  ip link add "vsg$node" type veth peer name eth0 netns "sg$node"
+  ip link set "vsg$node" master br-sg up
+  ip -n "sg$node" addr add "$NET.$node/24" dev eth0
+  ip -n "sg$node" link set eth0 up
+  ip -n "sg$node" link set lo up
+}
+
+# Starts node N's engine and waits until it answers. Its host name is what $LAB/nN/hostname says.
+start_engine() {
+  local node=$1 dir=$LAB/n$1 root=
+  mkdir -p "$dir/data"
+  rm -rf "$dir/pid" "$dir/exec/containerd"            # left by an engine that was killed
+  [ -s "$dir/hostname" ] || echo "node$node" >"$dir/hostname"
+  wire_node "$node"
+  [ "$node" != 3 ] || [ ! -x "$NEWER/usr/sbin/dockerd" ] || root=$NEWER
+  # nsenter, not `ip netns exec`: that one remounts /sys and hides the cgroup mounts.
+  setsid nsenter --net="/run/netns/sg$node" unshare --mount --uts --propagation private \
+    bash -c "$ENGINE_SCRIPT" engine "$dir" "$root" "$LAB" "/sg$node" >>"$dir/log" 2>&1 </dev/null &
+  until_true 60 engine "$node" version || { tail -n 20 "$dir/log"; fail "the engine of node $node did not start"; }
+}
+
+# Runs inside the namespaces: $1 state directory, $2 root file system or empty, $3 lab, $4 cgroup.
+# A newer engine needs a real root of its own: runc calls pivot_root, so chroot is not enough.
+# shellcheck disable=SC2016
+ENGINE_SCRIPT='
+set -e
+dir=$1 root=$2 lab=$3 cgroup=$4
+hostname "$(cat "$dir/hostname")"
+mkdir -p /var/lib/docker
+mount -t tmpfs tmpfs /run
+if [ -n "$root" ]; then
+  mount --bind "$root" "$root"
+  mkdir -p "$root$lab" "$root/.old" "$root/var/lib/docker"
+  mount --rbind "$lab" "$root$lab"
+  for m in proc sys dev run; do mount --rbind "/$m" "$root/$m"; done
+  cd "$root"
+  pivot_root . .old
+  umount -l /.old
+  cd /
+fi
+mount --bind "$dir/data" /var/lib/docker
+exec dockerd --exec-root "$dir/exec" --pidfile "$dir/pid" --exec-opt native.cgroupdriver=cgroupfs \
+  --cgroup-parent "$cgroup" -H "unix://$dir/docker.sock" -H unix:///var/run/docker.sock
+'
+
+# The processes of node N that are left when its engine is gone or going: they name the node's directory.
+node_pids() { pgrep -f -- "$LAB/n$1/" || true; }
+
+# stop_engine NODE [kill]: an orderly stop, or kill -9 of the engine and its containerd.
+stop_engine() {
+  local node=$1 dir=$LAB/n$1 pid
+  [ -s "$dir/pid" ] || return 0
+  pid=$(cat "$dir/pid")
+  if [ "${2:-}" = kill ]; then
+    kill -9 "$pid" "$(cat "$dir"/exec/containerd/*.pid)"
+  else
+    kill "$pid" 2>/dev/null || return 0
+  fi
+  until_true 60 gone "$pid" || fail "the engine of node $node (pid $pid) does not end"
+}
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# A root file system made of busybox, as an image on every node.
+busybox_image() {
+  local root=$LAB/busybox applet
+  mkdir -p "$root"/{bin,etc,tmp,var,root,home,proc,sys,dev}
+  cp "$(command -v busybox)" "$root/bin/busybox"
+  for applet in $("$root/bin/busybox" --list); do
+    [ "$applet" = busybox ] || ln -sf busybox "$root/bin/$applet"
+  done
+  echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+  echo 'root:x:0:' >"$root/etc/group"
+  chmod 1777 "$root/tmp"
+  tar -C "$root" -c . | engine 1 import --change 'ENV PATH=/bin' --change 'CMD ["/bin/sh"]' - busybox:latest >/dev/null
+  spread busybox:latest
+}
+
+# spread IMAGE: copies an image from node 1 to the others.
+spread() {
+  local node
+  for node in "${NODES[@]:1}"; do engine 1 save "$1" | engine "$node" load -q >/dev/null; done
+}
+
+join_swarm() {
+  local node=$1 role=worker
+  [ "$node" != 2 ] || role=manager
+  engine "$node" swarm join --token "$(engine 1 swarm join-token -q $role)" "$NET.1:2377" >/dev/null
+}
+
+lab_up() {
+  local node
+  [ ! -e /run/netns/sg1 ] || fail "a lab is up already; tests/swarm/run down"
+  mkdir -p "$LAB"
+  newer_root
+  for node in "${NODES[@]}"; do start_engine "$node"; done
+  busybox_image
+  engine 1 swarm init --advertise-addr $NET.1 >/dev/null
+  for node in "${NODES[@]:1}"; do join_swarm "$node"; done
+  engine 1 node ls
+}
+
+# Takes down only what carries the lab's names.
+lab_down() {
+  local node ids pid
+  for node in "${NODES[@]}"; do
+    ids=$(timeout 10 docker -H "unix://$LAB/n$node/docker.sock" ps -aq 2>/dev/null) || ids=
+    # shellcheck disable=SC2086
+    [ -z "$ids" ] || timeout 60 docker -H "unix://$LAB/n$node/docker.sock" rm -f $ids >/dev/null 2>&1 || true
+    stop_engine "$node" || true
+    for pid in $(node_pids "$node"); do kill -9 "$pid" 2>/dev/null || true; done
+    ip netns del "sg$node" 2>/dev/null || true
+    ip link del "vsg$node" 2>/dev/null || true
+    find /sys/fs/cgroup -depth -type d -path "*/sg$node*" -exec rmdir {} + 2>/dev/null || true
+  done
+  ip link del br-sg 2>/dev/null || true
+  rm -rf "$LAB" 2>/dev/null || { sync; rm -rf "$LAB"; } || echo "could not delete $LAB" >&2
+}
