@@ -4,7 +4,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ApiRange, ApiVersion, NodeId};
+use crate::model::{ApiRange, ApiVersion, Cluster, NodeId};
 
 /// 16 KiB: the document is some 150 bytes; more is not one.
 const DOCUMENT_BYTES: usize = 16 << 10;
@@ -55,6 +55,13 @@ impl ProbeDocument {
             task: task.map(str::to_owned),
             api: api.map(|range| ProbeRange { min: range.min.to_string(), max: range.max.to_string() }),
         }
+    }
+
+    /// What this agent answers.
+    pub fn of(cluster: &Cluster) -> Self {
+        let me = cluster.me();
+        let task = cluster.service.as_ref().and_then(|service| service.task.as_deref());
+        Self::new(&me.host, task, me.api)
     }
 
     /// With who the certificate says it is. A range that cannot be read is none.

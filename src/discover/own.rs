@@ -80,7 +80,7 @@ async fn ask_all(shared: &Shared, left: &mut u32) -> Result<(Own, Option<Vec<Net
     }
     let container = container_at(&shared.engine).await?;
     let service = member.as_ref().and_then(|id| container.as_ref()?.service(id));
-    let kind = kind(service.as_ref(), member.is_some(), !shared.config.cluster.peers.is_empty());
+    let kind = kind(member.is_some(), !shared.config.cluster.peers.is_empty());
     let networks = match (&container, kind) {
         (Some(container), Kind::Swarm) => networks(shared, container).await,
         _ => Some(Vec::new()),
@@ -93,12 +93,12 @@ async fn ask_all(shared: &Shared, left: &mut u32) -> Result<(Own, Option<Vec<Net
     Ok((info.own(kind, id, version.range(), service, addresses), networks))
 }
 
-/// A service's own engine names the agents whatever else is configured; a static list is for where there is none.
-fn kind(service: Option<&Service>, in_swarm: bool, has_peers: bool) -> Kind {
-    match (service, has_peers, in_swarm) {
-        (Some(_), _, _) | (None, false, true) => Kind::Swarm,
-        (None, true, _) => Kind::Fixed,
-        (None, false, false) => Kind::Standalone,
+/// A Swarm says who its nodes are, whatever else is configured; a static list then only says where to dial.
+fn kind(in_swarm: bool, has_peers: bool) -> Kind {
+    match (in_swarm, has_peers) {
+        (true, _) => Kind::Swarm,
+        (false, true) => Kind::Fixed,
+        (false, false) => Kind::Standalone,
     }
 }
 

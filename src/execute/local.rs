@@ -71,7 +71,7 @@ fn clamp(route: &Route, path: &ApiPath, range: Option<ApiRange>) -> Result<Versi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::route;
+    use crate::decide::table::route;
     use crate::model::ApiVersion;
 
     fn range(min: &str, max: &str) -> Option<ApiRange> {

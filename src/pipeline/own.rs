@@ -33,10 +33,7 @@ fn empty(status: StatusCode) -> Response<Body> {
 }
 
 fn probe(cluster: &Cluster) -> Response<Body> {
-    let me = cluster.me();
-    let task = cluster.service.as_ref().and_then(|service| service.task.as_deref());
-    let document = ProbeDocument::new(&me.host, task, me.api);
-    let text = serde_json::to_vec(&document).unwrap_or_default();
+    let text = serde_json::to_vec(&ProbeDocument::of(cluster)).unwrap_or_default();
     let mut response = Response::new(Body::from(Bytes::from(text)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::config::{self, ClusterSettings, Config, EngineAt, Limits, Listen, Log, LogMode, Portainer, Tls};
+use crate::dial::ProbeDocument;
 use crate::dial::{Engine, Peers};
-use crate::discover::{Discovery, nobody_yet, own_probe_document, start};
+use crate::discover::{Discovery, nobody_yet, start};
 use crate::membership::Membership;
 use crate::model::{Cluster, Hint, Kind, Reach};
 use crate::shutdown::Shutdown;
@@ -72,6 +73,7 @@ fn config(dir: &Path, peers: &[&str]) -> Config {
         log: Log { level: tracing::Level::INFO, mode: LogMode::Pretty },
         limits: Limits { refresh: Duration::from_millis(50), ..Limits::default() },
         ignored: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 
@@ -125,7 +127,7 @@ async fn an_engine_that_comes_late_is_found_and_what_it_becomes_is_followed() {
     let kept = std::fs::read_to_string(agent.dir.path().join("node-id")).unwrap();
     assert_eq!(alone.here.as_str(), kept.trim());
     assert_eq!((&*alone.me().host, alone.members.len()), ("node1", 1));
-    let document = serde_json::to_string(&own_probe_document(&alone)).unwrap();
+    let document = serde_json::to_string(&ProbeDocument::of(&alone)).unwrap();
     assert!(document.contains(r#""Max":"1.41""#), "{document}");
 
     agent.says(&[("/info", "info-manager.json"), ("/nodes", "nodes.json")]);
