@@ -306,7 +306,10 @@ mod tests {
             hex::encode(digest.as_ref()),
             "9e0c363e1d85d6525d3311c047b7552ec439a6bd7bcb73594687966b206058b6"
         );
-        assert_eq!(hex::encode(authority.record_key()), "a93388a2fe6140a664301b5ef2189d4dc95bc622aba44414381eaa2fcd55ec1a");
+        assert_eq!(
+            hex::encode(authority.record_key()),
+            "a93388a2fe6140a664301b5ef2189d4dc95bc622aba44414381eaa2fcd55ec1a"
+        );
         let other = Authority::derive(b"0123456789abcdef0123456789abcdeF").unwrap();
         assert_ne!(other.certificate(), authority.certificate());
         assert_ne!(other.record_key(), authority.record_key());
