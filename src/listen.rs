@@ -147,9 +147,6 @@ impl House {
 
     /// The handshake, and for a peer what its certificate says.
     async fn meet(&self, stream: TcpStream, remote: SocketAddr, taken: Taken) -> Option<(Wire, Arc<Client>)> {
-        if let Gate::Public(_) = self.gate {
-            taken.seat().belongs_to(Arc::new(Client::new(remote, Side::Public)));
-        }
         let config = Arc::clone(&self.tls.borrow());
         let met = tokio::time::timeout(self.limits.handshake, async {
             tls::meet(stream, config, taken, &self.limits, self.gate.plain()).await
@@ -171,7 +168,8 @@ impl House {
                 }
             },
         };
-        let client = wire.seat().belongs_to(Arc::new(Client::new(remote, side)));
+        let client = Arc::new(Client::new(remote, side));
+        wire.seat().belongs_to(&client);
         Some((wire, client))
     }
 

@@ -18,6 +18,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// 30 s, then 10 s × 3: a client whose cable was pulled is gone after a minute.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+#[cfg(unix)]
 const KEEPALIVE_TIMES: u32 = 3;
 
 /// Binds. Without a host: every address of both families, or of IPv4 where the kernel has no IPv6.

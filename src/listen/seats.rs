@@ -116,9 +116,9 @@ impl Seat {
         }
     }
 
-    /// Says whose connection this is, unless that was said before; gives who that is.
-    pub(super) fn belongs_to(&self, client: Arc<Client>) -> Arc<Client> {
-        Arc::clone(self.client.get_or_init(|| client))
+    /// Says whose connection this is. Said once, when the handshake is done.
+    pub(super) fn belongs_to(&self, client: &Arc<Client>) {
+        self.client.get_or_init(|| Arc::clone(client));
     }
 
     pub(super) fn client(&self) -> Option<&Arc<Client>> {
@@ -217,8 +217,10 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn client() -> Arc<Client> {
-        Arc::new(Client::new(([127, 0, 0, 1], 1).into(), Side::Public))
+    fn known_client() -> Arc<Client> {
+        let client = Client::new(([127, 0, 0, 1], 1).into(), Side::Public);
+        client.authenticated(&CancellationToken::new());
+        Arc::new(client)
     }
 
     fn was_sent_off(taken: &Taken) -> bool {
@@ -252,7 +254,7 @@ mod tests {
         let known: Vec<_> = (0..50)
             .map(|_| {
                 let taken = seats.take(source("10.0.0.1")).unwrap();
-                taken.seat.belongs_to(client()).authenticated(&CancellationToken::new());
+                taken.seat.belongs_to(&known_client());
                 taken
             })
             .collect();
@@ -275,11 +277,11 @@ mod tests {
     fn the_total_counts_the_known_and_a_stream_is_never_sent_off() {
         let seats = Seats::new(10, 2);
         let stream = seats.take(source("10.0.0.1")).unwrap();
-        stream.seat.belongs_to(client()).authenticated(&CancellationToken::new());
+        stream.seat.belongs_to(&known_client());
         drop(stream.seat.begin());
         stream.seat.set_upgraded();
         let idle = seats.take(source("10.0.0.1")).unwrap();
-        idle.seat.belongs_to(client()).authenticated(&CancellationToken::new());
+        idle.seat.belongs_to(&known_client());
         let newcomer = seats.take(source("10.0.0.2")).unwrap();
         assert!(was_sent_off(&idle) && !was_sent_off(&stream));
         newcomer.seat.set_upgraded();

@@ -36,6 +36,7 @@ pub(super) struct Wire {
     /// How many requests had begun at the last look.
     requests: u32,
     linger: Lapse,
+    together: Duration,
     revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     taken: Taken,
 }
@@ -58,6 +59,7 @@ impl Wire {
             head: Lapse::new(head),
             requests: 0,
             linger: Lapse::new(LINGER),
+            together: TOGETHER,
             revoked: None,
             taken,
         }
@@ -131,7 +133,7 @@ impl Wire {
     fn poll_gone(&mut self, cx: &mut Context<'_>, notified: Instant) -> Poll<io::Result<()>> {
         match self.poll_drained(cx) {
             Poll::Pending => self.poll_revoked(cx),
-            Poll::Ready(Ok(())) if notified.elapsed() <= TOGETHER => {
+            Poll::Ready(Ok(())) if notified.elapsed() <= self.together => {
                 self.end = End::Finished;
                 Poll::Ready(Ok(()))
             }
@@ -290,3 +292,6 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

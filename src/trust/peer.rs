@@ -40,7 +40,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Derives the authority: the same material gives the same bytes on every node. Costs 19 MiB and some 20 ms.
+    /// Derives the authority: the same material gives the same bytes on every node. Costs 19 MiB and some 30 ms.
     pub fn derive(material: &[u8]) -> Result<Self, TrustError> {
         let stretched = stretch(material)?;
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(&stretched);

@@ -64,7 +64,7 @@ impl PublicIdentity {
                 let pair = leaf.pair(&seen, now)?;
                 Ok(Self::showing(leaf, Making::Operator, pair, seen, true))
             }
-            None => Self::ours(&data.join("tls"), wanted(tls, names), now),
+            None => Self::ours(&data.join("tls"), &wanted(tls, names), now),
         }
     }
 
@@ -134,7 +134,7 @@ impl PublicIdentity {
         self.shown.send_replace(Arc::new(pair.config));
     }
 
-    fn ours(folder: &Path, names: Names, now: OffsetDateTime) -> Result<Self, TrustError> {
+    fn ours(folder: &Path, names: &Names, now: OffsetDateTime) -> Result<Self, TrustError> {
         let at = |certificate, key| Paths { certificate: folder.join(certificate), key: folder.join(key) };
         let (leaf, authority) = (at("cert.pem", "key.pem"), at("ca.pem", "ca.key"));
         let making = Making::Ours { authority: authority.clone(), names: names.clone() };
@@ -143,7 +143,7 @@ impl PublicIdentity {
             Ok(pair) if !making.made(&pair.said) => {
                 return Ok(Self::showing(leaf, making, pair, seen, true));
             }
-            Ok(pair) if !pair.said.is_stale_at(now) && pair.said.names == names => {
+            Ok(pair) if !pair.said.is_stale_at(now) && pair.said.names == *names => {
                 return Ok(Self::showing(leaf, making, pair, seen, true));
             }
             Ok(_) | Err(TrustError::NotNow { .. }) => {}
@@ -153,7 +153,7 @@ impl PublicIdentity {
                 leaf.set_aside();
             }
         }
-        let (pair, stored) = make(&leaf, &authority, &names, now)?;
+        let (pair, stored) = make(&leaf, &authority, names, now)?;
         let seen = leaf.read();
         Ok(Self::showing(leaf, making, pair, seen, stored))
     }
