@@ -85,7 +85,7 @@ fn cluster(service: bool, own: &[IpAddr], directory: &[(IpAddr, &str)]) -> Clust
         agent_version: None,
     };
     let mut cluster = Cluster::alone(Kind::Swarm, me);
-    cluster.service = service.then(|| Service { id: "id".into(), name: "agent".into() });
+    cluster.service = service.then(|| Service { id: "id".into(), name: "agent".into(), task: None });
     cluster.own_addresses = own.to_vec();
     cluster.directory = directory.iter().map(|(at, name)| (*at, node(name))).collect::<BTreeMap<_, _>>();
     cluster
