@@ -2,8 +2,9 @@
 //!
 //! ```sh
 //! curl -k $(cargo run -q --example sign -- --curl) https://localhost:9001/containers/json
-//! cargo run -q --example sign -- --config > ~/.docker-swarmgate/config.json
-//! docker --config ~/.docker-swarmgate -H tcp://localhost:9001 --tls ps
+//! cargo run -q --example sign -- --config > cluster/config.json
+//! docker --config cluster context create cluster --docker host=tcp://localhost:9001,skip-tls-verify=true
+//! docker --config cluster --context cluster ps
 //! ```
 //!
 //! The key is kept in a file: an agent without AGENT_SECRET belongs to the first key that it sees.

@@ -12,7 +12,8 @@ agent_image() {
   [ -x "$BINARY" ] || fail "no static binary at $BINARY; cargo build --release --target x86_64-unknown-linux-musl"
   rm -rf "$context" && mkdir -p "$context"
   cp "$BINARY" "$context/swarmgate"
-  DOCKER_BUILDKIT=0 engine 1 build -q --target prebuilt -t swarmgate:latest -f "$REPO/Dockerfile" "$context" >/dev/null
+  DOCKER_BUILDKIT=0 engine 1 build -q --target prebuilt -t swarmgate:latest -f "$REPO/Dockerfile" "$context" >"$LAB/build.log" 2>&1 ||
+    fail "docker build: $(tail -n 5 "$LAB/build.log")"
   spread swarmgate:latest
 }
 
@@ -30,7 +31,7 @@ agents_remove() {
   engine 1 stack rm "$STACK" >/dev/null
   for node in "${NODES[@]}"; do
     within 60 "the agent on node $node ends" no_agent "$node"
-    engine "$node" volume rm -f "${STACK}_data" >/dev/null
+    within 60 "its data goes" engine "$node" volume rm -f "${STACK}_data"
   done
   within 60 "the overlay network goes" no_overlay
 }

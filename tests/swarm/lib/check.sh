@@ -38,5 +38,10 @@ at_least() { # at_least CLAIM LIMIT NUMBER
   [ "$3" -ge "$2" ] || fail "$1: $3 is less than $2"
 }
 
+# at_end COMMAND: runs when the shell ends, however it ends; the last one given comes first.
+AT_END=()
+at_end() { AT_END=("$*" "${AT_END[@]}"); }
+trap 'for undo in "${AT_END[@]}"; do eval "$undo" >/dev/null 2>&1 || true; done' EXIT
+
 now_ms() { date +%s%3N; }
 ms_of() { date -d "$1" +%s%3N; }                      # of an RFC 3339 time

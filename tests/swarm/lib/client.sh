@@ -3,7 +3,7 @@
 
 CLIENT=$LAB/client
 SIGN=${SWARMGATE_SIGN:-$REPO/target/debug/examples/sign}
-PORT=9001
+PORT=${SWARMGATE_PORT:-9001}
 
 client_setup() {
   [ -x "$SIGN" ] || (cd "$REPO" && cargo build -q --example sign)
@@ -16,7 +16,7 @@ client_setup() {
 # A client that got no answer at all sees STATUS 000.
 AS=signature                                          # whose signature: signature, stranger
 HEAD=$(mktemp) BODY=$(mktemp)
-trap 'rm -f "$HEAD" "$BODY"' EXIT
+at_end "rm -f $HEAD $BODY"
 request() {
   local method=$1 node=$2 path=$3 seen; shift 3
   local verb=(-X "$method"); [ "$method" != HEAD ] || verb=(--head)
@@ -50,25 +50,40 @@ expect() { # expect STATUS CLAIM
 docker_at() {
   local entry=$1 target=$2 config; shift 2
   config=$(docker_config "$target")
-  docker --config "$config" -H "tcp://$NET.$entry:$PORT" --tls "$@"
+  timeout --foreground "${LIMIT:-240}" docker --config "$config" --context "node$entry" "$@"
 }
-docker_config() {
-  local dir=$CLIENT/docker-$1 more=()
+docker_config() { # the directory of the CLI's configuration, made once: its headers, and a context for each entry
+  local dir=$CLIENT/docker-$1 node more=()
   if [ ! -s "$dir/config.json" ]; then
     mkdir -p "$dir"
+    for node in "${NODES[@]}"; do
+      docker --config "$dir" context create "node$node" --docker "host=tcp://$NET.$node:$PORT,skip-tls-verify=true" >/dev/null 2>&1 || true
+    done
     case $1 in
       -) ;;
       manager) more=('X-PortainerAgent-ManagerOperation' 1) ;;
       *) more=(X-Node "$1") ;;
     esac
     "$SIGN" --key "$CLIENT/key.pem" --config |
-      jq --arg k "${more[0]:-}" --arg v "${more[1]:-}" 'if $k == "" then . else .HttpHeaders[$k] = $v end' >"$dir/config.json"
+      jq --arg k "${more[0]:-}" --arg v "${more[1]:-}" 'if $k == "" then . else .HttpHeaders[$k] = $v end' >"$dir/new"
+    mv "$dir/new" "$dir/config.json"                  # several may be at it
   fi
   echo "$dir"
 }
 
-# watch_lists ENTRY FILE: asks for the list ten times a second until it is stopped. One line each:
-# start (ms), duration (ms), status, X-Node-Answered, X-Node-Errors.
+# raw NODE PATH [curl arguments]: the engine's own socket, to compare with.
+raw() { local node=$1 path=$2; shift 2; curl -gs --unix-socket "$LAB/n$node/docker.sock" "$@" "http://docker$path"; }
+
+# Lists, asked for ten times a second while something happens.
+#
+# watch ENTRY starts it; unwatch ends it and leaves the file $WATCHED, a line for each list: when it began (ms), how
+# long it took (ms), its status, X-Node-Answered, X-Node-Errors. A client that got no answer at all saw 000.
+watch() {
+  WATCHED=$CLIENT/watched
+  watch_lists "$1" >"$WATCHED" & WATCHER=$!
+  at_end "kill $WATCHER"
+}
+unwatch() { kill "$WATCHER"; wait "$WATCHER" 2>/dev/null || true; }
 watch_lists() {
   local began HEAD BODY
   HEAD=$(mktemp -p "$CLIENT") BODY=$(mktemp -p "$CLIENT")
@@ -77,5 +92,14 @@ watch_lists() {
     get "$1" /containers/json
     echo "$began $TOOK $STATUS $(header X-Node-Answered) $(header X-Node-Errors)"
     sleep 0.1
-  done >"$2"
+  done
 }
+# Every list that was answered said for how many of the three nodes, and named each one that was missing.
+watched_honest() {
+  [ -s "$WATCHED" ] || fail "no list was watched"
+  awk '$3 == 200 { split($4, n, "/"); if (n[2] != 3 || n[1] + split($5, names, ";") != 3) print }' "$WATCHED" >"$WATCHED.bad"
+  [ ! -s "$WATCHED.bad" ] || fail "lists that hide a node: $(head -n 3 "$WATCHED.bad")"
+}
+# watched_slow MS: how many lists took longer.
+watched_slow() { awk -v ms="$1" '$2 > ms' "$WATCHED" | wc -l; }
+watched_failed() { awk '$3 != 200' "$WATCHED" | wc -l; }

@@ -1,0 +1,23 @@
+# The agent answers for itself: ping, health, check, and a second one on the same data directory does not start
+
+for node in "${NODES[@]}"; do
+  unsigned GET "$node" /ping
+  expect 204 "/ping is open"
+  same "Portainer-Agent-Platform" 1 "$(header Portainer-Agent-Platform)"
+  contains "Portainer-Agent is a version" . "$(header Portainer-Agent)"
+  unsigned GET "$node" /containers/json
+  expect 403 "nothing else is open"
+  same "the error is JSON" application/json "$(header Content-Type)"
+  engine "$node" exec "$(agent_container "$node")" /swarmgate health || fail "swarmgate health on node $node"
+done
+
+shown=$(engine 1 exec "$(agent_container 1)" /swarmgate check)
+contains "check prints the effective configuration" tasks.swarmgate_agent "$shown"
+secret=$(engine 1 exec "$(agent_container 1)" /swarmgate check | grep -Eo '[0-9a-f]{64}' || true)
+same "check masks secrets" '' "$secret"
+
+engine 1 run --name second -v swarmgate_data:/data -v /var/run/docker.sock:/var/run/docker.sock swarmgate:latest \
+  >/tmp/second.$$ 2>&1 && status=0 || status=$?
+at_end "rm -f /tmp/second.$$; engine 1 rm -f second"
+same "a second agent on one data directory exits" 1 "$status"
+contains "and names the directory" /data "$(cat /tmp/second.$$)"

@@ -1,0 +1,26 @@
+# An engine that is stopped and started, or killed and started, is named while it is gone and then found again
+# kind: rough
+
+# Node 2 is one of two managers: without it there is no quorum, and the lists go on all the same.
+watch 1
+stop_engine 2
+at_end start_engine 2
+within 10 "node 2 is named" absent 1 node2
+answers 1 2/3 || fail "the others are not listed: $(header X-Node-Answered) $(header X-Node-Errors)"
+get 1 /services
+at_least "without quorum a manager call fails" 500 "$STATUS"
+start_engine 2
+within 60 "whole after the engine of node 2 is back" whole
+unwatch
+watched_honest
+same "lists that failed" 0 "$(watched_failed)"
+at_most "lists over a second" 1 "$(watched_slow 1000)"
+
+watch 1
+stop_engine 3 kill
+at_end start_engine 3
+start_engine 3
+within 60 "whole after the engine of node 3 was killed" whole
+unwatch
+watched_honest
+same "lists that failed" 0 "$(watched_failed)"

@@ -1,0 +1,33 @@
+# A node cut off costs at most one list of a second, is then named at once, and is back within 3 s of being reachable
+# kind: rough
+
+at_end heal_node 3
+address=$(agent_address 3)
+reachable() { in_agent_netns 1 timeout 0.3 bash -c "exec 3<>/dev/tcp/$address/9002"; }
+reachable || fail "the agents do not reach each other to begin with"
+for entry in 1 2; do
+  watch "$entry"
+  cut_node 3
+  within 5 "node 3 is named" absent "$entry" node3
+  answers "$entry" 2/3 || fail "the others are not listed: $(header X-Node-Answered)"
+  in_a_row() { [ "$(tail -n 20 "$WATCHED" | grep -c ' 200 2/3 node3=')" = 20 ]; }
+  within 20 "it stays named" in_a_row
+  at_most "one list waits for it" 1 "$(watched_slow 300)"
+  same "and for about a second" 0 "$(watched_slow 1200)"
+  get "$entry" /info -H 'X-Node: node3'
+  at_least "a request for it fails" 502 "$STATUS"
+  at_most "at once (ms)" 1200 "$TOOK"
+
+  # The node that is cut off knows it, too: its clients see what is left.
+  alone() { inside 3 get 3 /containers/json && [ "$(header X-Node-Answered)" = 1/3 ]; }
+  within 10 "the node that is cut off answers for itself" alone
+
+  heal_node 3
+  within 30 "the overlay carries again" reachable
+  began=$(now_ms)
+  within 3 "whole within 3 s of being reachable" whole
+  note "through node $entry: whole $(($(now_ms) - began)) ms after it was reachable"
+  unwatch
+  watched_honest
+  same "lists that failed" 0 "$(watched_failed)"
+done

@@ -1,0 +1,59 @@
+# shellcheck shell=bash
+# An attacker on our overlay network: a service of its own, since nothing else can join, whose container holds the
+# network identity, while this machine's tools act from inside it. It listens on 9002 with TLS and writes down what
+# arrives, and it dials our agents.
+
+# attacker_up [options of `docker service create`]: sets ATTACKER, its address on our overlay network.
+attacker_up() {
+  within 30 "no attacker is left from before" attacker_gone
+  at_end engine 1 service rm attacker
+  engine 1 service create -qd --no-resolve-image --name attacker --endpoint-mode dnsrr "$@" busybox sleep 3600 >/dev/null
+  within 30 "the attacker runs" attacker_found
+  ATTACKER=$(engine 1 inspect -f "{{(index .NetworkSettings.Networks \"$OVERLAY\").IPAddress}}" "$(attacker_container)")
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj "/CN=$(node_id 3).peer.swarmgate.internal" \
+    -addext "subjectAltName=DNS:$(node_id 3).peer.swarmgate.internal" -keyout "$CLIENT/attacker.key" -out "$CLIENT/attacker.crt" 2>/dev/null
+  HEARD=$CLIENT/heard
+  # A stdin that never ends: openssl hangs up on its clients when it does.
+  rm -f "$CLIENT/stdin" && mkfifo "$CLIENT/stdin"
+  nsenter --target "$(attacker_pid)" --net openssl s_server -accept 9002 -cert "$CLIENT/attacker.crt" \
+    -key "$CLIENT/attacker.key" -verify 1 -quiet -naccept 1000 >"$HEARD" 2>/dev/null <>"$CLIENT/stdin" & LISTENER=$!
+  at_end "kill $LISTENER"
+  listens() { in_attacker timeout 1 bash -c 'exec 3<>/dev/tcp/127.0.0.1/9002'; }
+  within 5 "the attacker listens" listens
+}
+attacker_container() { engine 1 ps -q --no-trunc -f label=com.docker.swarm.service.name=attacker -f status=running | head -n 1; }
+attacker_found() { [ -n "$(attacker_container)" ]; }
+attacker_gone() { ! attacker_found; }
+attacker_pid() { engine 1 inspect -f '{{.State.Pid}}' "$(attacker_container)"; }
+in_attacker() { nsenter --target "$(attacker_pid)" --net "$@"; }
+
+# attack_for_a_while [N/M]: ten seconds in which discovery runs several times. Every list stays what it was.
+attack_for_a_while() {
+  local end=$((SECONDS + 10)) complete=${1:-3/3} node
+  while [ "$SECONDS" -lt "$end" ]; do
+    for node in "${NODES[@]}"; do
+      [ "$node" != 3 ] || [ "$complete" = 3/3 ] || continue
+      get "$node" '/containers/json?all=1'
+      expect 200 "a list under attack"
+      same "a list under attack is complete" "$complete" "$(header X-Node-Answered)"
+      lacks "nobody else is listed" stranger "$(field '[.[].Portainer.Agent.NodeName] | unique | join(" ")')"
+    done
+    sleep 0.5
+  done
+}
+
+# attacker_silent [N/M]: no byte of HTTP came to it, and none comes back when it dials our agents.
+attacker_silent() {
+  local node answer
+  kill -0 "$LISTENER" || fail "the attacker's listener ended: nothing was proved"
+  same "what the attacker heard" '' "$(tr -d '\0' <"$HEARD")"
+  for node in "${NODES[@]}"; do
+    [ "$node" != 3 ] || [ "${1:-3/3}" = 3/3 ] || continue
+    answer=$(printf 'GET /containers/json HTTP/1.1\r\nHost: docker\r\n\r\n' |
+      in_attacker timeout 5 openssl s_client -connect "$(agent_address "$node"):9002" -bind "$ATTACKER" \
+        -cert "$CLIENT/attacker.crt" -key "$CLIENT/attacker.key" -tls1_3 -ign_eof 2>&1 || true)
+    contains "the attacker reaches the port of node $node" CONNECTED "$answer"
+    contains "which closes before it says anything" 'read 0 bytes' "$answer"
+    lacks "and gives no HTTP" 'HTTP/1' "$answer"
+  done
+}
