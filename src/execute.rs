@@ -99,12 +99,12 @@ impl Executor {
         match plan.step {
             Step::Local => {
                 let response = self.local(plan.route, asked, cluster).await?;
-                let response = stale::check(plan.route, response, &cluster.me().shown).await?;
+                let response = stale::check(plan.route, asked.named, response, &cluster.me().shown).await?;
                 Ok(Answer { response, by: Arc::clone(cluster.me()), tally: None })
             }
             Step::Forward(member) => {
                 let response = self.forward(plan.route, asked, &member).await?;
-                let response = stale::check(plan.route, response, &member.shown).await?;
+                let response = stale::check(plan.route, asked.named, response, &member.shown).await?;
                 Ok(Answer { response, by: member, tally: None })
             }
             Step::FanOut { asked: members, missing, base, merge } => {

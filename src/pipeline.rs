@@ -69,6 +69,7 @@ impl Pipeline {
         let wishes = Wishes::read(&head)?;
         let mut asked = Asked::new(head, carried(body), path, caller, Arc::clone(client));
         asked.strict = wishes.strict;
+        asked.named = wishes.node.is_some() || matches!(client.side, Side::Peer(_));
         asked.dialect = wishes.dialect.unwrap_or(dialect_of(&asked.caller));
         let plan = self.plan(&mut asked, &wishes, cluster).await?;
         client.set_unhurried(plan.route.pace == Pace::Long);
@@ -126,7 +127,7 @@ impl Pipeline {
         wishes: &Wishes,
         cluster: &Arc<Cluster>,
     ) -> Result<Answer, Failure> {
-        let managed = matches!(plan.route.scope, Scope::Manager);
+        let managed = matches!(plan.route.scope, Scope::Manager) && !asked.named;
         if managed && asked.declared_length().is_some_and(|length| length <= REPEATABLE) {
             asked.buffer(REPEATABLE).await?;
         }
@@ -238,7 +239,9 @@ fn carried(body: Body) -> Body {
 /// The log's side of a failure, once: what happened, with its causes.
 fn note(failure: &Failure, client: &Client, path: &str) {
     let error = chain(failure);
-    if failure.is_ours() {
+    // Whoever signs can ask while nothing is known yet; that must not fill the log.
+    let early = matches!(failure, Failure::Denied(Denied::NotYet));
+    if failure.is_ours() && !early {
         warn!(client = %client.remote, path = ?path, %error, "request failed");
     } else {
         debug!(client = %client.remote, path = ?path, %error, "request refused");

@@ -16,6 +16,8 @@ use super::{ClaimError, Parts, file};
 use crate::identify::{Association, PublicKey};
 use crate::model::NodeId;
 
+/// 250 ms while nothing is known, so that an agent that starts can be used as soon as a manager can be asked.
+const FIRST_READ: Duration = Duration::from_millis(250);
 /// 3 s: together with a slow list a revoked key is gone everywhere within five.
 const REREAD: Duration = Duration::from_secs(3);
 /// Three rounds: whoever loses a record's number to others twice finds it decided.
@@ -63,7 +65,7 @@ impl Store {
             };
             tokio::select! {
                 () = changed => {}
-                () = pause() => {}
+                () = pause(if matches!(*self.board.now(), Association::Unknown) { FIRST_READ } else { REREAD }) => {}
             }
         }
     }
@@ -287,8 +289,8 @@ impl Memory {
     clippy::disallowed_methods,
     reason = "records of other agents announce themselves by nothing but being there"
 )]
-async fn pause() {
-    tokio::time::sleep(REREAD).await;
+async fn pause(pace: Duration) {
+    tokio::time::sleep(pace).await;
 }
 
 fn tell(standing: Option<&Standing>, record: Option<&Record>) {

@@ -13,13 +13,16 @@ const SENTENCE: usize = 16 << 10;
 /// The engine's words, the same from 1.24 on.
 const WORDS: &[u8] = b"not a swarm manager";
 
-/// Passes an answer on, unless it is an engine's 503 that says it is no manager.
+/// Passes an answer on, unless it is an engine's 503 that says it is no manager. A node that the client named is not
+/// replaced by another: its words are the answer.
 pub(super) async fn check(
     route: &Route,
+    named: bool,
     response: Response<Body>,
     node: &str,
 ) -> Result<Response<Body>, Fail> {
-    if !matches!(route.scope, Scope::Manager) || response.status() != StatusCode::SERVICE_UNAVAILABLE {
+    let role = !named && matches!(route.scope, Scope::Manager);
+    if !role || response.status() != StatusCode::SERVICE_UNAVAILABLE {
         return Ok(response);
     }
     let (head, mut body) = response.into_parts();

@@ -14,7 +14,7 @@ use crate::identify::Denied;
 pub enum Failure {
     #[error("refused at the gate")]
     Gate(#[from] GateError),
-    #[error("not identified")]
+    #[error("not identified: {0}")]
     Denied(Denied),
     #[error("not associated")]
     Claim(#[from] ClaimError),
