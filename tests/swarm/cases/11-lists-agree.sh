@@ -9,11 +9,12 @@ for node in "${NODES[@]}"; do
 done
 
 path_of() { case $1 in containers) echo '/v1.41/containers/json?all=1' ;; images) echo /v1.41/images/json ;; *) echo "/v1.41/$1" ;; esac; }
-# Each element as the engines give it, with its node in front; the words on a container's age change by the second.
-rows='(if type == "object" then .Volumes // [] else . end)[] | if has("State") then del(.Status) else . end'
+# Each element as the engines give it, with its node in front. The words on a container's age change by the second,
+# and an engine gives its mounts and ports in another order each time.
+rows='(if type == "object" then .Volumes // [] else . end)[] | if has("State") then del(.Status) | .Mounts |= sort | .Ports |= sort else . end'
 truth() {
   local node
-  for node in "${NODES[@]}"; do raw "$node" "$(path_of "$1")" | jq -c "[\"node$node\", ($rows)]"; done | sort
+  for node in "${NODES[@]}"; do raw "$node" "$(path_of "$1")" | jq -c "($rows) | [\"node$node\", .]"; done | sort
 }
 listed() {
   get "$2" "$(path_of "$1")"

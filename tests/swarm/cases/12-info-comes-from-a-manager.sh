@@ -6,7 +6,9 @@ for node in "${NODES[@]}"; do
   expect 200 "/info through node $node"
   same "base of /info through node $node" "$leader" "$(field .Swarm.NodeID)"
   same "ControlAvailable through node $node" true "$(field .Swarm.ControlAvailable)"
-  same "X-Node-Answered" 3/3 "$(header X-Node-Answered)"
   get "$node" /info -H 'X-Node: node3'
   same "/info of a named node is its own" "node3 false" "$(field '"\(.Name) \(.Swarm.ControlAvailable)"')"
+  get "$node" /info -H 'X-Node-Dialect: docker'
+  same "base of the merged one" "$leader" "$(field .Swarm.NodeID)"
+  same "X-Node-Answered" 3/3 "$(header X-Node-Answered)"
 done

@@ -23,7 +23,7 @@ for header in manager -; do
   within 60 "the stack runs ($header)" replicas
   get 3 '/containers/json' -G --data-urlencode 'filters={"label":["com.docker.stack.namespace=proof"]}'
   same "its containers are found on all nodes" 3 "$(field '[.[].Portainer.Agent.NodeName] | length')"
-  docker_at 3 $header stack rm proof >/dev/null
+  docker_at 3 manager stack rm proof >/dev/null
   gone_all() { [ -z "$(engine 1 network ls -q -f name=proof_net)" ] && [ -z "$(engine 1 config ls -q -f name=proof_note)" ]; }
   within 60 "the stack goes ($header)" gone_all
 done

@@ -10,6 +10,10 @@ client_setup() {
   mkdir -p "$CLIENT"
   "$SIGN" --key "$CLIENT/key.pem" >"$CLIENT/signature"
   "$SIGN" --key "$CLIENT/stranger.pem" >"$CLIENT/stranger"
+  local node
+  for node in "${NODES[@]}"; do
+    docker --config "$CLIENT" context create "node$node" --docker "host=tcp://$NET.$node:$PORT,skip-tls-verify=true" >/dev/null 2>&1
+  done
 }
 
 # request METHOD NODE PATH [curl arguments]: signed. Leaves STATUS, BODY (a file), HEAD (a file), TOOK (ms).
@@ -56,17 +60,15 @@ docker_config() { # the directory of the CLI's configuration, made once: its hea
   local dir=$CLIENT/docker-$1 node more=()
   if [ ! -s "$dir/config.json" ]; then
     mkdir -p "$dir"
-    for node in "${NODES[@]}"; do
-      docker --config "$dir" context create "node$node" --docker "host=tcp://$NET.$node:$PORT,skip-tls-verify=true" >/dev/null 2>&1 || true
-    done
+    cp -r "$CLIENT/contexts" "$dir/"
     case $1 in
       -) ;;
       manager) more=('X-PortainerAgent-ManagerOperation' 1) ;;
       *) more=(X-Node "$1") ;;
     esac
     "$SIGN" --key "$CLIENT/key.pem" --config |
-      jq --arg k "${more[0]:-}" --arg v "${more[1]:-}" 'if $k == "" then . else .HttpHeaders[$k] = $v end' >"$dir/new"
-    mv "$dir/new" "$dir/config.json"                  # several may be at it
+      jq --arg k "${more[0]:-}" --arg v "${more[1]:-}" 'if $k == "" then . else .HttpHeaders[$k] = $v end' >"$dir/new.$BASHPID"
+    mv "$dir/new.$BASHPID" "$dir/config.json"         # several may be at it
   fi
   echo "$dir"
 }
