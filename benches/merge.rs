@@ -1,8 +1,8 @@
 //! How fast answers become one: checked, ordered, decorated. `cargo bench --bench merge` prints GB/s.
 #![expect(clippy::expect_used, reason = "without its input a bench cannot go on")]
 
-#[path = "../tests/it/support/engine/samples.rs"]
-mod samples;
+#[path = "../tests/it/support/engine.rs"]
+mod engine;
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ fn bytes_of(answers: &[(Arc<Member>, Bytes)]) -> BytesCount {
 fn answers((nodes, containers): (usize, usize)) -> Vec<(Arc<Member>, Bytes)> {
     let answer = |number: usize| {
         let host = format!("node{number}");
-        (Arc::new(member(&host)), Bytes::from(samples::containers(&host, containers)))
+        (Arc::new(member(&host)), Bytes::from(engine::samples::containers(&host, containers)))
     };
     (1..=nodes).map(answer).collect()
 }

@@ -1,0 +1,10 @@
+//! Behaviour over real sockets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the lints' exception for tests does not reach their helpers"
+)]
+
+mod scripted_engine;
+mod support;
