@@ -138,15 +138,14 @@ impl Pipeline {
                 Err(fail) => fail,
             };
             let repeat = managed && asked.can_repeat();
-            let Some(amended) = executor.filter(|_| repeat).and_then(|id| self.without(&view, &id, &fail))
-            else {
-                return Err(fail.into());
-            };
+            let amended = executor.as_ref().filter(|_| repeat).and_then(|id| self.without(&view, id, &fail));
+            let Some(amended) = amended else { return last_word(fail) };
             view = Arc::new(amended);
             match decide(&facts(&asked, wishes, None), &view) {
-                Ok(next) => plan = next,
+                // Somebody else. A named node, or a lone engine, would be decided for ever.
+                Ok(next) if executor_of(&next, &view) != executor => plan = next,
                 // Nobody else is left: what the last one did wrong says more than that.
-                Err(_) => return Err(fail.into()),
+                Ok(_) | Err(_) => return last_word(fail),
             }
         }
     }
@@ -163,6 +162,14 @@ impl Pipeline {
             }
             _ => None,
         }
+    }
+}
+
+/// An engine that is no manager says so in its own words where there is nobody else to ask.
+fn last_word(fail: Fail) -> Result<Answer, Failure> {
+    match fail {
+        Fail::StaleRole { answer, .. } => Ok(*answer),
+        fail => Err(fail.into()),
     }
 }
 
