@@ -20,7 +20,8 @@ fn rows(list: &Reply) -> Vec<String> {
 }
 
 fn filters(filters: &Value) -> String {
-    percent_encoding::utf8_percent_encode(&filters.to_string(), percent_encoding::NON_ALPHANUMERIC).to_string()
+    percent_encoding::utf8_percent_encode(&filters.to_string(), percent_encoding::NON_ALPHANUMERIC)
+        .to_string()
 }
 
 fn container(host: &str, number: usize) -> String {
@@ -66,7 +67,8 @@ async fn with_dockers_dialect_what_is_the_same_on_several_nodes_is_one() {
     let cluster = Setup::swarm(&HOSTS, 1).start().await;
     let client = cluster.client(2);
     // List, elements in Portainer's dialect, elements in Docker's.
-    let lists = [("/images/json", 24, 10), ("/volumes", 6, 6), ("/networks", 18, 14), ("/containers/json", 9, 9)];
+    let lists =
+        [("/images/json", 24, 10), ("/volumes", 6, 6), ("/networks", 18, 14), ("/containers/json", 9, 9)];
     for (path, portainer, docker) in lists {
         let elements = |list: Reply| {
             assert_eq!((list.status, list.header("x-node-answered")), (200, "3/3"), "{path}");
@@ -75,7 +77,10 @@ async fn with_dockers_dialect_what_is_the_same_on_several_nodes_is_one() {
         };
         let all = elements(client.get(path).await);
         assert_eq!(all.as_array().unwrap().len(), portainer, "{path}: {all}");
-        assert!(all.as_array().unwrap().iter().all(|e| e["Portainer"]["Agent"]["NodeName"].is_string()), "{path}");
+        assert!(
+            all.as_array().unwrap().iter().all(|e| e["Portainer"]["Agent"]["NodeName"].is_string()),
+            "{path}"
+        );
         let collapsed = elements(client.get_with(path, &[DOCKER]).await);
         assert_eq!(collapsed.as_array().unwrap().len(), docker, "{path}: {collapsed}");
         assert!(collapsed.as_array().unwrap().iter().all(|e| e.get("Portainer").is_none()), "{path}");
@@ -86,7 +91,8 @@ async fn with_dockers_dialect_what_is_the_same_on_several_nodes_is_one() {
 async fn volumes_and_networks_are_ordered_by_name_then_host() {
     let cluster = Setup::fixed(&HOSTS).start().await;
     let named = |list: &Value| -> Vec<String> {
-        let row = |e: &Value| format!("{}@{}", e["Name"], e["Portainer"]["Agent"]["NodeName"]).replace('"', "");
+        let row =
+            |e: &Value| format!("{}@{}", e["Name"], e["Portainer"]["Agent"]["NodeName"]).replace('"', "");
         list.as_array().unwrap().iter().map(row).collect()
     };
     let volumes = cluster.client(1).get("/volumes").await.json();
@@ -118,7 +124,10 @@ async fn a_limit_counts_over_the_whole_cluster() {
     let list = cluster.client(1).get("/containers/json?limit=4").await;
     assert_eq!(rows(&list), ["web-2@node1", "web-2@node2", "web-2@node3", "web-1@node1"]);
     for no_limit in ["0", "-1"] {
-        assert_eq!(rows(&cluster.client(1).get(&format!("/containers/json?limit={no_limit}")).await).len(), 9);
+        assert_eq!(
+            rows(&cluster.client(1).get(&format!("/containers/json?limit={no_limit}")).await).len(),
+            9
+        );
     }
 }
 
@@ -126,7 +135,8 @@ async fn a_limit_counts_over_the_whole_cluster() {
 async fn before_and_since_name_a_container_on_whichever_node() {
     let cluster = Setup::fixed(&HOSTS).start().await;
     let of = async |key: &str, pivot: String, more: &str| {
-        let target = format!("/v1.41/containers/json?all=1{more}&filters={}", filters(&json!({ key: [pivot] })));
+        let target =
+            format!("/v1.41/containers/json?all=1{more}&filters={}", filters(&json!({ key: [pivot] })));
         cluster.client(0).get(&target).await
     };
     let newest = ["web-2@node1", "web-2@node2", "web-2@node3"];
@@ -191,7 +201,10 @@ async fn info_is_the_designated_managers_for_portainer_and_a_sum_for_docker() {
         let info = cluster.client(at).get("/v1.41/info").await;
         let own = info.json();
         assert_eq!((info.status, own["Name"].clone(), info.header("x-node")), (200, json!("node1"), "node1"));
-        assert_eq!((own["Containers"].clone(), own["Swarm"]["ControlAvailable"].clone()), (json!(3), json!(true)));
+        assert_eq!(
+            (own["Containers"].clone(), own["Swarm"]["ControlAvailable"].clone()),
+            (json!(3), json!(true))
+        );
 
         let summed = cluster.client(at).get_with("/v1.41/info", &[DOCKER]).await;
         assert_eq!((summed.header("x-node"), summed.header("x-node-answered")), (HOSTS[at], "3/3"));
@@ -217,7 +230,8 @@ async fn without_a_leader_the_reachable_manager_with_the_lowest_id_is_designated
 async fn what_all_nodes_refuse_is_answered_in_the_engines_own_words() {
     let cluster = Setup::fixed(&HOSTS).start().await;
     for at in 0..3 {
-        let bad = cluster.client(at).get("/v1.41/containers/json?filters=%7B%22nope%22%3A%5B%22x%22%5D%7D").await;
+        let bad =
+            cluster.client(at).get("/v1.41/containers/json?filters=%7B%22nope%22%3A%5B%22x%22%5D%7D").await;
         assert_eq!((bad.status, bad.header("x-node-answered")), (400, ""));
         assert_eq!(bad.text(), "{\"message\":\"Invalid filter 'nope'\"}\n");
         assert_eq!(bad.header("x-node"), HOSTS[at]);

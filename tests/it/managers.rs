@@ -14,7 +14,9 @@ async fn a_managers_routes_work_through_a_worker() {
     let cluster = Setup::swarm(&HOSTS, 1).start().await;
     cluster.forget();
     for path in ["/services", "/tasks", "/nodes", "/swarm", "/configs", "/v1.41/nodes/node2"] {
-        for header in [("User-Agent", "any"), ("X-PortainerAgent-Target", "node2"), ("X-PortainerAgent-Target", "nope")] {
+        for header in
+            [("User-Agent", "any"), ("X-PortainerAgent-Target", "node2"), ("X-PortainerAgent-Target", "nope")]
+        {
             let answer = cluster.client(2).get_with(path, &[header]).await;
             assert_eq!((answer.status, answer.header("x-node")), (200, "node1"), "{path}: {}", answer.text());
         }
@@ -28,9 +30,10 @@ async fn a_managers_routes_work_through_a_worker() {
 #[tokio::test]
 async fn a_manager_asks_itself_and_a_worker_the_leader() {
     let cluster = Setup::swarm(&HOSTS, 2).start().await;
-    let by: Vec<_> = futures_util::future::join_all((0..3).map(async |at| {
-        cluster.client(at).get("/services").await.header("x-node").to_owned()
-    })).await;
+    let by: Vec<_> = futures_util::future::join_all(
+        (0..3).map(async |at| cluster.client(at).get("/services").await.header("x-node").to_owned()),
+    )
+    .await;
     assert_eq!(by, ["node1", "node2", "node1"]);
 }
 
@@ -39,7 +42,9 @@ async fn a_manager_operation_lands_on_the_designated_manager_from_every_node() {
     let cluster = Setup::swarm(&HOSTS, 2).start().await;
     for at in 0..3 {
         cluster.forget();
-        for path in ["/containers/json", "/v1.41/images/json", "/volumes", "/networks", "/version", "/plugins"] {
+        for path in
+            ["/containers/json", "/v1.41/images/json", "/volumes", "/networks", "/version", "/plugins"]
+        {
             let answer = cluster.client(at).get_with(path, &[MANAGER]).await;
             assert_eq!((answer.header("x-node"), answer.header("x-node-answered")), ("node1", ""), "{path}");
             assert!(!answer.text().contains("Portainer"), "{path}: one engine's own list");
@@ -57,14 +62,18 @@ async fn a_manager_operation_lands_on_the_designated_manager_from_every_node() {
 async fn a_config_made_through_a_worker_is_made_once() {
     let cluster = Setup::swarm(&HOSTS, 1).start().await;
     let body = r#"{"Name":"settings","Data":"YQ=="}"#;
-    let made = cluster.client(2).call("POST", "/v1.41/configs/create", &[], body).await;
+    // The association has made its own config by then.
+    let made = cluster.client(2).call("POST", "/v1.41/configs/create?mine", &[], body).await;
     assert_eq!((made.status, made.header("x-node")), (201, "node1"));
-    assert_eq!(cluster.engine(0).saw("/configs/create").await.body(), body.as_bytes());
+    let seen = cluster.engine(0).seen();
+    let mine: Vec<_> = seen.iter().filter(|seen| seen.target.ends_with("?mine")).collect();
+    assert_eq!((mine.len(), mine[0].body()), (1, body.as_bytes().to_vec()));
     let again = cluster.client(1).call("POST", "/v1.41/configs/create", &[], body).await;
     assert_eq!(again.status, 409, "{}", again.text());
 }
 
-const NO_MANAGER: &str = "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state.";
+const NO_MANAGER: &str =
+    "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state.";
 
 #[tokio::test]
 async fn a_manager_that_was_demoted_unnoticed_is_replaced_and_the_body_sent_whole_again() {
@@ -86,7 +95,8 @@ async fn a_manager_that_was_demoted_unnoticed_is_replaced_and_the_body_sent_whol
         let made = cluster.client(at).call("POST", "/services/create", &[], body.clone()).await;
         assert_eq!((made.status, made.text()), (201, body.clone()));
         assert_eq!(cluster.asked("/services/create"), ["node1", "node2"], "each once");
-        let times = |at: usize| cluster.engine(at).seen().iter().filter(|s| s.path() == "/services/create").count();
+        let times =
+            |at: usize| cluster.engine(at).seen().iter().filter(|s| s.path() == "/services/create").count();
         assert_eq!((times(0), times(1)), (1, 1));
     }
 }
@@ -95,7 +105,10 @@ async fn a_manager_that_was_demoted_unnoticed_is_replaced_and_the_body_sent_whol
 async fn when_nobody_is_a_manager_any_more_the_engine_has_the_last_word() {
     let cluster = Setup::swarm(&HOSTS, 2).start().await;
     for at in [0, 1] {
-        cluster.engine(at).on("/services", answers::respond(503, answers::JSON, json!({ "message": NO_MANAGER }).to_string()));
+        cluster.engine(at).on(
+            "/services",
+            answers::respond(503, answers::JSON, json!({ "message": NO_MANAGER }).to_string()),
+        );
     }
     let refused = cluster.client(2).get("/services").await;
     assert_eq!(refused.status, 503);
@@ -116,7 +129,8 @@ async fn another_503_of_a_manager_passes_unchanged_and_is_not_repeated() {
 async fn a_manager_whose_agent_just_died_is_replaced_by_another() {
     let mut cluster = Setup::swarm(&HOSTS, 2).start().await;
     cluster.nodes[0].kill().await;
-    let made = cluster.client(2).call("POST", "/v1.41/configs/create", &[], r#"{"Name":"a","Data":""}"#).await;
+    let made =
+        cluster.client(2).call("POST", "/v1.41/configs/create", &[], r#"{"Name":"a","Data":""}"#).await;
     assert_eq!((made.status, made.header("x-node")), (201, "node2"), "{}", made.text());
 }
 
@@ -156,7 +170,10 @@ async fn an_overlay_network_is_made_by_a_manager_and_any_other_where_it_was_aske
         assert_eq!(engine.engine().saw("/networks/create").await.body(), body.as_bytes());
     }
     // With a target it goes there, whatever it says.
-    let named = cluster.client(2).call("POST", "/networks/create", &[("X-Node", "node2")], r#"{"Driver":"overlay"}"#).await;
+    let named = cluster
+        .client(2)
+        .call("POST", "/networks/create", &[("X-Node", "node2")], r#"{"Driver":"overlay"}"#)
+        .await;
     assert_eq!((named.status, named.header("x-node")), (403, "node2"));
     let large = format!("{{\"Name\":\"{}\"}}", "x".repeat(4 << 20));
     let refused = cluster.client(2).call("POST", "/networks/create", &[], large).await;

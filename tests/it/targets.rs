@@ -48,7 +48,8 @@ async fn two_nodes_with_one_host_name_are_told_apart_by_more_of_the_name() {
         saw.engine().saw("/containers/json").await;
     }
     let list = client.get("/containers/json").await;
-    let nodes: Vec<_> = list.json().as_array().unwrap().iter().map(|c| c["Portainer"]["Agent"]["NodeName"].clone()).collect();
+    let nodes: Vec<_> =
+        list.json().as_array().unwrap().iter().map(|c| c["Portainer"]["Agent"]["NodeName"].clone()).collect();
     assert_eq!((list.header("x-node-answered"), nodes.len()), ("3/3", 9));
     assert!(shown.iter().all(|shown| nodes.iter().filter(|node| *node == shown).count() == 3), "{nodes:?}");
 }

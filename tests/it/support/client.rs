@@ -205,7 +205,10 @@ impl Wire {
 
     /// Everything until the other end closes, however it does that.
     pub(crate) async fn rest(&mut self) -> String {
-        while soon("the end of the connection", self.stream.read_buf(&mut self.unread)).await.is_ok_and(|n| n > 0) {}
+        while soon("the end of the connection", self.stream.read_buf(&mut self.unread))
+            .await
+            .is_ok_and(|n| n > 0)
+        {}
         String::from_utf8_lossy(&std::mem::take(&mut self.unread)).into_owned()
     }
 

@@ -115,6 +115,9 @@ impl Setup {
             }
             let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
             let mut config = Config::from_args(&Args::from_flags(flags).unwrap()).unwrap();
+            // A busy machine is no dead peer. Tests of dead ones set their own.
+            (config.limits.probe, config.limits.connect_peer) =
+                (Duration::from_secs(5), Duration::from_secs(5));
             (self.change)(at, &mut config);
             let relay = match self.relays {
                 true => Some(Relay::start(loopback(ports[at].1), loopback(ports[at].0)).await),
@@ -123,7 +126,16 @@ impl Setup {
             let engine = Some(Engine::start_at(&socket, script.clone()));
             let running = Some(Running::start(&config).await);
             let script = script.clone();
-            nodes.push(Node { script, engine, relay, running, config, socket, signer: signer.clone(), _directory: directory });
+            nodes.push(Node {
+                script,
+                engine,
+                relay,
+                running,
+                config,
+                socket,
+                signer: signer.clone(),
+                _directory: directory,
+            });
         }
         Cluster { nodes, signer, swarm: self.swarm }
     }
@@ -159,7 +171,9 @@ impl Cluster {
             let whole = |c: &Snapshot| {
                 c.kind != Kind::Unknown
                     && c.members.len() == count
-                    && c.members.values().all(|m| m.is_reachable() && m.reach != Reach::Untried && m.api.is_some())
+                    && c.members
+                        .values()
+                        .all(|m| m.is_reachable() && m.reach != Reach::Untried && m.api.is_some())
                     && knows_leader(c)
             };
             node.snapshot("all nodes answer", whole).await;

@@ -20,7 +20,8 @@ pub(crate) struct Relay {
 impl Relay {
     pub(crate) async fn start(at: SocketAddr, to: SocketAddr) -> Self {
         let listener = TcpListener::bind(at).await.unwrap();
-        let (hangs, over, tasks) = (Arc::new(watch::Sender::new(false)), CancellationToken::new(), TaskTracker::new());
+        let (hangs, over, tasks) =
+            (Arc::new(watch::Sender::new(false)), CancellationToken::new(), TaskTracker::new());
         let (count, accepted) = watch::channel(0);
         let (until, hanging, pairs) = (over.clone(), Arc::clone(&hangs), tasks.clone());
         tasks.spawn(over.clone().run_until_cancelled_owned(async move {
