@@ -29,6 +29,19 @@ impl Body {
     }
 }
 
+impl std::fmt::Debug for Body {
+    /// Only what sort it is: the bytes are the client's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "Empty",
+            Self::Spent => "Spent",
+            Self::Full(_) => "Full",
+            Self::Incoming(_) => "Incoming",
+            Self::Boxed(_) => "Boxed",
+        })
+    }
+}
+
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         if bytes.is_empty() { Self::Empty } else { Self::Full(bytes) }

@@ -39,6 +39,7 @@ pub struct Executor {
 }
 
 /// An answer, and who gave it.
+#[derive(Debug)]
 pub struct Answer {
     pub response: Response<Body>,
     /// The node that executed the request; on a merge the entry node.
@@ -71,8 +72,9 @@ pub enum Fail {
     AllFailed(Vec<(String, String)>),
     #[error("a partial answer was refused")]
     Partial(Tally),
+    /// `answer`: the engine's own words, for when there is nobody else to ask.
     #[error("node {node} is no longer a manager")]
-    StaleRole { node: String },
+    StaleRole { node: String, answer: Box<Answer> },
     #[error("version {asked} would be asked as {clamped}, which deletes more")]
     OldPrune { asked: String, clamped: String },
     #[error("read the request's body")]
@@ -99,13 +101,11 @@ impl Executor {
         match plan.step {
             Step::Local => {
                 let response = self.local(plan.route, asked, cluster).await?;
-                let response = stale::check(plan.route, asked.named, response, &cluster.me().shown).await?;
-                Ok(Answer { response, by: Arc::clone(cluster.me()), tally: None })
+                stale::check(plan.route, Answer { response, by: Arc::clone(cluster.me()), tally: None }).await
             }
             Step::Forward(member) => {
                 let response = self.forward(plan.route, asked, &member).await?;
-                let response = stale::check(plan.route, asked.named, response, &member.shown).await?;
-                Ok(Answer { response, by: member, tally: None })
+                stale::check(plan.route, Answer { response, by: member, tally: None }).await
             }
             Step::FanOut { asked: members, missing, base, merge } => {
                 let wanted = fanout::Wanted { members, missing, base, merge };

@@ -69,7 +69,6 @@ impl Pipeline {
         let wishes = Wishes::read(&head)?;
         let mut asked = Asked::new(head, carried(body), path, caller, Arc::clone(client));
         asked.strict = wishes.strict;
-        asked.named = wishes.node.is_some() || matches!(client.side, Side::Peer(_));
         asked.dialect = wishes.dialect.unwrap_or(dialect_of(&asked.caller));
         let plan = self.plan(&mut asked, &wishes, cluster).await?;
         client.set_unhurried(plan.route.pace == Pace::Long);
@@ -127,7 +126,7 @@ impl Pipeline {
         wishes: &Wishes,
         cluster: &Arc<Cluster>,
     ) -> Result<Answer, Failure> {
-        let managed = matches!(plan.route.scope, Scope::Manager) && !asked.named;
+        let managed = matches!(plan.route.scope, Scope::Manager);
         if managed && asked.declared_length().is_some_and(|length| length <= REPEATABLE) {
             asked.buffer(REPEATABLE).await?;
         }
@@ -139,15 +138,14 @@ impl Pipeline {
                 Err(fail) => fail,
             };
             let repeat = managed && asked.can_repeat();
-            let Some(amended) = executor.filter(|_| repeat).and_then(|id| self.without(&view, &id, &fail))
-            else {
-                return Err(fail.into());
-            };
+            let amended = executor.as_ref().filter(|_| repeat).and_then(|id| self.without(&view, id, &fail));
+            let Some(amended) = amended else { return last_word(fail) };
             view = Arc::new(amended);
             match decide(&facts(&asked, wishes, None), &view) {
-                Ok(next) => plan = next,
+                // Somebody else. A named node, or a lone engine, would be decided for ever.
+                Ok(next) if executor_of(&next, &view) != executor => plan = next,
                 // Nobody else is left: what the last one did wrong says more than that.
-                Err(_) => return Err(fail.into()),
+                Ok(_) | Err(_) => return last_word(fail),
             }
         }
     }
@@ -164,6 +162,14 @@ impl Pipeline {
             }
             _ => None,
         }
+    }
+}
+
+/// An engine that is no manager says so in its own words where there is nobody else to ask.
+fn last_word(fail: Fail) -> Result<Answer, Failure> {
+    match fail {
+        Fail::StaleRole { answer, .. } => Ok(*answer),
+        fail => Err(fail.into()),
     }
 }
 

@@ -28,8 +28,6 @@ pub struct Asked {
     pub dialect: Dialect,
     /// `X-Node-Strict`: a partial answer is an error.
     pub strict: bool,
-    /// The client named the node: it is that engine's own answer that is wanted.
-    pub named: bool,
     pub upgrade: Option<OnUpgrade>,
     pub client: Arc<Client>,
 }
@@ -47,7 +45,6 @@ impl Asked {
             caller,
             dialect: Dialect::Docker,
             strict: false,
-            named: false,
             client,
         }
     }

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 
-use super::Fail;
+use super::{Answer, Fail};
 use crate::body::Body;
 use crate::decide::{Route, Scope};
 
@@ -13,18 +13,12 @@ const SENTENCE: usize = 16 << 10;
 /// The engine's words, the same from 1.24 on.
 const WORDS: &[u8] = b"not a swarm manager";
 
-/// Passes an answer on, unless it is an engine's 503 that says it is no manager. A node that the client named is not
-/// replaced by another: its words are the answer.
-pub(super) async fn check(
-    route: &Route,
-    named: bool,
-    response: Response<Body>,
-    node: &str,
-) -> Result<Response<Body>, Fail> {
-    let role = !named && matches!(route.scope, Scope::Manager);
-    if !role || response.status() != StatusCode::SERVICE_UNAVAILABLE {
-        return Ok(response);
+/// Passes an answer on, unless it is an engine's 503 that says it is no manager.
+pub(super) async fn check(route: &Route, answer: Answer) -> Result<Answer, Fail> {
+    if !matches!(route.scope, Scope::Manager) || answer.response.status() != StatusCode::SERVICE_UNAVAILABLE {
+        return Ok(answer);
     }
+    let Answer { response, by, tally } = answer;
     let (head, mut body) = response.into_parts();
     let mut said = BytesMut::new();
     while let Some(Ok(frame)) = body.frame().await {
@@ -35,8 +29,8 @@ pub(super) async fn check(
             break;
         }
     }
-    if memchr::memmem::find(&said, WORDS).is_some() {
-        return Err(Fail::StaleRole { node: node.to_owned() });
-    }
-    Ok(Response::from_parts(head, Body::from(said.freeze())))
+    let is_none = memchr::memmem::find(&said, WORDS).is_some();
+    let node = by.shown.to_string();
+    let answer = Answer { response: Response::from_parts(head, Body::from(said.freeze())), by, tally };
+    if is_none { Err(Fail::StaleRole { node, answer: Box::new(answer) }) } else { Ok(answer) }
 }

@@ -6,5 +6,8 @@
     reason = "the lints' exception for tests does not reach their helpers"
 )]
 
+mod lists;
+mod managers;
 mod scripted_engine;
 mod support;
+mod targets;

@@ -75,7 +75,7 @@ pub(super) async fn usual(state: &Arc<State>, mut request: Request<Recorded>) ->
         (Method::GET, ["images", "json"]) => json(200, samples::images(&script.node)),
         (Method::POST, ["images", "load"]) => load(state, request).await,
         (Method::GET, ["volumes"]) => json(200, samples::volumes(&script.host)),
-        (Method::GET, ["networks" | "networks/"]) => {
+        (Method::GET, ["networks"] | ["networks", ""]) => {
             json(200, samples::list(samples::networks(script).iter().map(Value::to_string)))
         }
         (Method::POST, ["networks", "create"]) => create_network(script, request).await,

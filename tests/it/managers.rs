@@ -1,0 +1,203 @@
+//! What only a manager of the Swarm can do, from whichever node it is asked.
+
+use http_body_util::BodyExt;
+use serde_json::json;
+
+use crate::support::cluster::Setup;
+use crate::support::engine::answers;
+
+const HOSTS: [&str; 3] = ["node1", "node2", "node3"];
+const MANAGER: (&str, &str) = ("X-PortainerAgent-ManagerOperation", "1");
+
+#[tokio::test]
+async fn a_managers_routes_work_through_a_worker() {
+    let cluster = Setup::swarm(&HOSTS, 1).start().await;
+    cluster.forget();
+    for path in ["/services", "/tasks", "/nodes", "/swarm", "/configs", "/v1.41/nodes/node2"] {
+        for header in
+            [("User-Agent", "any"), ("X-PortainerAgent-Target", "node2"), ("X-PortainerAgent-Target", "nope")]
+        {
+            let answer = cluster.client(2).get_with(path, &[header]).await;
+            assert_eq!((answer.status, answer.header("x-node")), (200, "node1"), "{path}: {}", answer.text());
+        }
+    }
+    assert_eq!(cluster.client(2).get("/nodes").await.json().as_array().unwrap().len(), 3);
+    for path in ["/services", "/tasks", "/swarm"] {
+        assert_eq!(cluster.asked(path), ["node1"]);
+    }
+}
+
+#[tokio::test]
+async fn a_manager_asks_itself_and_a_worker_the_leader() {
+    let cluster = Setup::swarm(&HOSTS, 2).start().await;
+    let by: Vec<_> = futures_util::future::join_all(
+        (0..3).map(async |at| cluster.client(at).get("/services").await.header("x-node").to_owned()),
+    )
+    .await;
+    assert_eq!(by, ["node1", "node2", "node1"]);
+}
+
+#[tokio::test]
+async fn a_manager_operation_lands_on_the_designated_manager_from_every_node() {
+    let cluster = Setup::swarm(&HOSTS, 2).start().await;
+    for at in 0..3 {
+        cluster.forget();
+        for path in
+            ["/containers/json", "/v1.41/images/json", "/volumes", "/networks", "/version", "/plugins"]
+        {
+            let answer = cluster.client(at).get_with(path, &[MANAGER]).await;
+            assert_eq!((answer.header("x-node"), answer.header("x-node-answered")), ("node1", ""), "{path}");
+            assert!(!answer.text().contains("Portainer"), "{path}: one engine's own list");
+        }
+        assert_eq!(cluster.asked("/containers/json"), ["node1"]);
+        let made = cluster.client(at).call("POST", "/volumes/create", &[MANAGER], "{}").await;
+        assert_eq!((made.status, made.header("x-node")), (200, "node1"));
+        // It beats what the browser remembers.
+        let both = [MANAGER, ("X-PortainerAgent-Target", "node3")];
+        assert_eq!(cluster.client(at).get_with("/version", &both).await.header("x-node"), "node1");
+    }
+}
+
+#[tokio::test]
+async fn a_config_made_through_a_worker_is_made_once() {
+    let cluster = Setup::swarm(&HOSTS, 1).start().await;
+    let body = r#"{"Name":"settings","Data":"YQ=="}"#;
+    // The association has made its own config by then.
+    let made = cluster.client(2).call("POST", "/v1.41/configs/create?mine", &[], body).await;
+    assert_eq!((made.status, made.header("x-node")), (201, "node1"));
+    let seen = cluster.engine(0).seen();
+    let mine: Vec<_> = seen.iter().filter(|seen| seen.target.ends_with("?mine")).collect();
+    assert_eq!((mine.len(), mine[0].body()), (1, body.as_bytes().to_vec()));
+    let again = cluster.client(1).call("POST", "/v1.41/configs/create", &[], body).await;
+    assert_eq!(again.status, 409, "{}", again.text());
+}
+
+const NO_MANAGER: &str =
+    "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state.";
+
+#[tokio::test]
+async fn a_manager_that_was_demoted_unnoticed_is_replaced_and_the_body_sent_whole_again() {
+    let cluster = Setup::swarm(&HOSTS, 2).start().await;
+    // The engine says it of these routes only, so that no snapshot tells.
+    let demoted = || answers::respond(503, answers::JSON, json!({ "message": NO_MANAGER }).to_string());
+    for path in ["/services", "/services/create"] {
+        cluster.engine(0).on(path, demoted());
+    }
+    cluster.engine(1).on("/services/create", |request: http::Request<answers::Recorded>| async {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        answers::json(201, body)
+    });
+    let body = format!("{{\"Name\":\"{}\"}}", "x".repeat(300_000));
+    for at in [0, 2] {
+        cluster.forget();
+        let list = cluster.client(at).get("/services").await;
+        assert_eq!((list.status, list.header("x-node")), (200, "node2"), "through {}", HOSTS[at]);
+        let made = cluster.client(at).call("POST", "/services/create", &[], body.clone()).await;
+        assert_eq!((made.status, made.text()), (201, body.clone()));
+        assert_eq!(cluster.asked("/services/create"), ["node1", "node2"], "each once");
+        let times =
+            |at: usize| cluster.engine(at).seen().iter().filter(|s| s.path() == "/services/create").count();
+        assert_eq!((times(0), times(1)), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn when_nobody_is_a_manager_any_more_the_engine_has_the_last_word() {
+    let cluster = Setup::swarm(&HOSTS, 2).start().await;
+    for at in [0, 1] {
+        cluster.engine(at).on(
+            "/services",
+            answers::respond(503, answers::JSON, json!({ "message": NO_MANAGER }).to_string()),
+        );
+    }
+    let refused = cluster.client(2).get("/services").await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.message().starts_with("This node is not a swarm manager."), "{}", refused.message());
+}
+
+#[tokio::test]
+async fn another_503_of_a_manager_passes_unchanged_and_is_not_repeated() {
+    let cluster = Setup::swarm(&HOSTS, 2).start().await;
+    let text = "{\"message\":\"The swarm does not have a leader.\"}\n";
+    cluster.engine(0).on("/services", answers::respond(503, answers::JSON, text));
+    let refused = cluster.client(2).get("/services").await;
+    assert_eq!((refused.status, refused.text(), refused.header("x-node")), (503, text.to_owned(), "node1"));
+    assert_eq!(cluster.asked("/services"), ["node1"]);
+}
+
+#[tokio::test]
+async fn a_manager_whose_agent_just_died_is_replaced_by_another() {
+    let mut cluster = Setup::swarm(&HOSTS, 2).start().await;
+    cluster.nodes[0].kill().await;
+    let made =
+        cluster.client(2).call("POST", "/v1.41/configs/create", &[], r#"{"Name":"a","Data":""}"#).await;
+    assert_eq!((made.status, made.header("x-node")), (201, "node2"), "{}", made.text());
+}
+
+#[tokio::test]
+async fn promoted_and_demoted_nodes_are_followed() {
+    let cluster = Setup::swarm(&HOSTS, 1).start().await;
+    cluster.swarm().change_node("node3", |node| node.is_manager = true);
+    for node in &cluster.nodes {
+        node.thinks("node3", "was promoted", |m| m.is_manager()).await;
+    }
+    assert_eq!(cluster.client(2).get("/services").await.header("x-node"), "node3");
+    cluster.swarm().change_node("node3", |node| node.is_leader = true);
+    cluster.swarm().change_node("node1", |node| (node.is_manager, node.is_leader) = (false, false));
+    for node in &cluster.nodes {
+        node.thinks("node1", "was demoted", |m| !m.is_manager()).await;
+        node.thinks("node3", "leads", |m| m.leader).await;
+    }
+    for at in 0..3 {
+        assert_eq!(cluster.client(at).get("/services").await.header("x-node"), "node3");
+    }
+}
+
+#[tokio::test]
+async fn an_overlay_network_is_made_by_a_manager_and_any_other_where_it_was_asked() {
+    let cluster = Setup::swarm(&HOSTS, 1).start().await;
+    for (body, by) in [
+        (r#"{"Name":"n","Driver":"overlay","Attachable":true}"#, "node1"),
+        (r#"{"Name":"n","Scope":"swarm"}"#, "node1"),
+        (r#"{"Name":"n","Driver":"bridge"}"#, "node3"),
+        ("", "node3"),
+    ] {
+        cluster.forget();
+        let made = cluster.client(2).call("POST", "/v1.41/networks/create", &[], body).await;
+        assert_eq!((made.status, made.header("x-node")), (201, by), "{body}: {}", made.text());
+        assert_eq!(cluster.asked("/networks/create"), [by]);
+        let engine = &cluster.nodes.iter().find(|node| node.script.host == by).unwrap();
+        assert_eq!(engine.engine().saw("/networks/create").await.body(), body.as_bytes());
+    }
+    // With a target it goes there, whatever it says.
+    let named = cluster
+        .client(2)
+        .call("POST", "/networks/create", &[("X-Node", "node2")], r#"{"Driver":"overlay"}"#)
+        .await;
+    assert_eq!((named.status, named.header("x-node")), (403, "node2"));
+    let large = format!("{{\"Name\":\"{}\"}}", "x".repeat(4 << 20));
+    let refused = cluster.client(2).call("POST", "/networks/create", &[], large).await;
+    assert_eq!((refused.status, refused.header("content-type")), (413, "application/json"));
+}
+
+#[tokio::test]
+async fn without_a_swarm_there_is_no_manager_and_the_engine_says_so() {
+    let cluster = Setup::fixed(&HOSTS).start().await;
+    for headers in [&[MANAGER][..], &[]] {
+        let refused = cluster.client(1).get_with("/services", headers).await;
+        assert_eq!((refused.status, refused.header("x-node")), (503, "node2"));
+    }
+    assert_eq!(cluster.client(1).get_with("/containers/json", &[MANAGER]).await.header("x-node"), "node2");
+}
+
+#[tokio::test]
+async fn without_any_manager_in_reach_the_refusal_is_the_engines() {
+    let mut cluster = Setup::swarm(&HOSTS, 1).start().await;
+    cluster.nodes[0].kill().await;
+    cluster.nodes[2].thinks("node1", "is missing", |m| !m.is_reachable()).await;
+    let refused = cluster.client(2).get("/services").await;
+    assert_eq!((refused.status, refused.header("content-type")), (503, "application/json"));
+    assert!(refused.message().starts_with("This node is not a swarm manager."), "{}", refused.message());
+    // What is local is served as ever.
+    assert_eq!(cluster.client(2).get("/version").await.status, 200);
+}
