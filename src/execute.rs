@@ -116,8 +116,17 @@ impl Executor {
         }
     }
 
+    /// A connection could not be made, or a probe was not answered: until one is, the node is not asked.
     fn silent(&self, member: &Member, absence: Absence) {
         // A full queue means that discovery is already busy looking.
         let _ = self.hints.try_send(Hint::Silent(member.id.clone(), absence));
+    }
+
+    /// As [`Self::silent`], where the failure says so much. One exchange that broke off does not: it may have been
+    /// the client who left.
+    fn unreachable(&self, member: &Member, fail: &dial::Fail) {
+        if fail.nothing_sent() && !matches!(fail, dial::Fail::NotReady { .. } | dial::Fail::Broken { .. }) {
+            self.silent(member, fail.absence());
+        }
     }
 }

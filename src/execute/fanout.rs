@@ -139,7 +139,7 @@ impl Executor {
         };
         let answer = answer.map_err(|fail| {
             if !member.is_here() {
-                self.silent(member, fail.absence());
+                self.unreachable(member, &fail);
             }
             let reason = if member.is_here() { "engine" } else { fail.absence().as_str() };
             missed(member, reason, &fail)

@@ -28,7 +28,7 @@ impl Executor {
             answer = self.send(route, asked, to).await?;
         }
         let answer = answer.map_err(|source| {
-            self.silent(to, source.absence());
+            self.unreachable(to, &source);
             Fail::Peer { node: node(), source }
         })?;
         if is_redirect(answer.status()) {
