@@ -3,9 +3,11 @@
 //! ```sh
 //! curl -k $(cargo run -q --example sign -- --curl) https://localhost:9001/containers/json
 //! cargo run -q --example sign -- --config > cluster/config.json
-//! docker --config cluster context create cluster --docker host=tcp://localhost:9001,skip-tls-verify=true
-//! docker --config cluster --context cluster ps
+//! docker --config cluster -H tcp://localhost:9001 --tls --tlscacert= ps
 //! ```
+//!
+//! `--tlscacert=` says that there is no authority to read; otherwise `docker` wants a `ca.pem` even where it does not
+//! verify.
 //!
 //! The key is kept in a file: an agent without AGENT_SECRET belongs to the first key that it sees.
 
@@ -25,7 +27,7 @@ struct Args {
     /// The agent's AGENT_SECRET, if it has one.
     #[arg(long, default_value = "Portainer-App", hide_default_value = true)]
     secret: String,
-    /// Print arguments for curl.
+    /// Print arguments for curl, one a line: also a file for its -K.
     #[arg(long, conflicts_with = "config")]
     curl: bool,
     /// Print a config.json for the docker CLI.
@@ -41,8 +43,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let headers = serde_json::json!({ PUBLIC_KEY: public, SIGNATURE: signature });
         println!("{:#}", serde_json::json!({ "HttpHeaders": headers }));
     } else if args.curl {
-        // Without a space after the colon, so that an unquoted $(...) gives curl whole words.
-        println!("-H {PUBLIC_KEY}:{public} -H {SIGNATURE}:{signature}");
+        // Without a space after the colon, so that an unquoted $(...) gives curl whole words; a line each, because
+        // a file for `curl -K` holds one option a line.
+        println!("-H {PUBLIC_KEY}:{public}\n-H {SIGNATURE}:{signature}");
     } else {
         println!("{PUBLIC_KEY}: {public}\n{SIGNATURE}: {signature}");
     }
