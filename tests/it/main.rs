@@ -6,8 +6,11 @@
     reason = "the lints' exception for tests does not reach their helpers"
 )]
 
+mod callers;
+mod gate;
 mod lists;
 mod managers;
+mod passing;
 mod scripted_engine;
 mod support;
 mod targets;
