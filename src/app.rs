@@ -84,7 +84,9 @@ async fn until_a_signal(config: Config) -> Result<(), Fatal> {
     let (shutdown, grace) = (Shutdown::new(), config.limits.drain);
     watchdog::start(Patience::default(), watchdog::end_process, &shutdown).map_err(Fatal::Watchdog)?;
     let agent = start(config, &shutdown).await?;
-    info!(signal = signals.next().await, "draining");
+    // Not inside the macro: what a log line holds is not evaluated where the level leaves the line out.
+    let signal = signals.next().await;
+    info!(signal, "draining");
     tokio::select! {
         ended = shutdown.finish(grace) => match ended {
             Ended::Clean => info!("stopped"),

@@ -3,7 +3,10 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 const LONG: &str = "marker-0123456789abcdef0123456789abcdef";
 
@@ -173,4 +176,43 @@ fn the_readme_has_exactly_our_options() {
         compared += 1;
     }
     assert_eq!(compared, 19);
+}
+
+/// An agent that is killed with its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn it_runs_until_a_signal_whatever_it_logs() {
+    let levels = ["ERROR", "WARN", "INFO"];
+    for level in levels {
+        let data = tempfile::tempdir().expect("a folder");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+        let port = listener.local_addr().expect("an address").port().to_string();
+        drop(listener);
+        let environment = [
+            ("LOG_LEVEL", level),
+            ("AGENT_HOST", "127.0.0.1"),
+            ("AGENT_PORT", &port),
+            ("DATA_PATH", data.path().to_str().expect("it is text")),
+            ("DOCKER_HOST", "unix:///nowhere/docker.sock"),
+        ];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_swarmgate"));
+        command.env_clear().envs(environment).stderr(Stdio::null());
+        let mut agent = Running(command.spawn().expect("it starts"));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while run(&["health"], &environment).status.code() != Some(0) {
+            let ended = agent.0.try_wait().expect("it can be asked");
+            assert!(ended.is_none() && Instant::now() < deadline, "{level}: {ended:?}");
+        }
+        kill_process(Pid::from_child(&agent.0), Signal::TERM).expect("it is there");
+        let ended = agent.0.wait().expect("it ends");
+        assert_eq!(ended.code(), Some(0), "{level}");
+    }
 }
