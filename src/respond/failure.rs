@@ -15,7 +15,7 @@ pub enum Failure {
     #[error("refused at the gate")]
     Gate(#[from] GateError),
     #[error("not identified")]
-    Denied(Denied),
+    Denied(#[source] Denied),
     #[error("not associated")]
     Claim(#[from] ClaimError),
     #[error("too many failed authentications")]
