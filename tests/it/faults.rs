@@ -44,10 +44,16 @@ async fn a_node_that_answers_badly_is_named_with_the_reason_and_the_others_are_r
         for (at, host) in HOSTS.iter().enumerate().take(2) {
             cluster.engine(at).on("/containers/json", rule.clone());
             let list = cluster.client(0).get("/v1.41/containers/json").await;
-            assert_eq!((list.status, list.header("x-node-answered")), (200, "2/3"), "{what} on {host}: {}", list.text());
+            assert_eq!(
+                (list.status, list.header("x-node-answered")),
+                (200, "2/3"),
+                "{what} on {host}: {}",
+                list.text()
+            );
             assert_eq!(list.header("x-node-errors"), format!("{host}={reason}"), "{what}");
             assert_eq!(list.json().as_array().unwrap().len(), 6, "{what} on {host}");
-            let strict = cluster.client(0).get_with("/v1.41/containers/json", &[("X-Node-Strict", "1")]).await;
+            let strict =
+                cluster.client(0).get_with("/v1.41/containers/json", &[("X-Node-Strict", "1")]).await;
             assert_eq!((strict.status, strict.header("x-node-answered")), (503, "2/3"), "{what} on {host}");
             assert!(strict.message().contains(host), "{}", strict.message());
             cluster.engine(at).off("/containers/json");
@@ -79,6 +85,17 @@ async fn the_other_lists_check_their_shape_too() {
             assert_eq!(said, (200, "2/3", "node2=malformed"), "{path} {wrong}");
         }
         cluster.engine(1).off(path);
+    }
+}
+
+#[tokio::test]
+async fn in_dockers_dialect_a_missing_node_is_a_warning_too() {
+    let mut cluster = Setup::swarm(&HOSTS, 1).start().await;
+    cluster.nodes[1].stop_engine().await;
+    for path in ["/info", "/volumes"] {
+        let merged = cluster.client(0).get_with(path, &[("X-Node-Dialect", "docker")]).await;
+        assert_eq!((merged.status, merged.header("x-node-answered")), (200, "2/3"), "{path}");
+        assert_eq!(merged.json()["Warnings"][0], "node2: not included (engine)", "{path}");
     }
 }
 

@@ -88,9 +88,12 @@ async fn a_peer_that_accepts_and_is_silent_costs_about_a_second_once() {
 
 #[tokio::test]
 async fn forwarded_calls_share_a_kept_connection() {
-    let setup = Setup::fixed(&HOSTS).relayed().config(|_, config| config.limits.probe_answering = Duration::from_secs(600));
+    let setup = Setup::fixed(&HOSTS)
+        .relayed()
+        .config(|_, config| config.limits.probe_answering = Duration::from_secs(600));
     let cluster = setup.start().await;
-    let call = async || assert_eq!(cluster.client(0).get_with("/plugins", &[("X-Node", "node3")]).await.status, 404);
+    let call =
+        async || assert_eq!(cluster.client(0).get_with("/plugins", &[("X-Node", "node3")]).await.status, 404);
     call().await;
     let relay = cluster.nodes[2].relay.as_ref().unwrap();
     // Discovery of the others dials too, for as long as it hurries; what ten calls need is what is counted.
@@ -125,7 +128,12 @@ async fn another_cluster_secret_is_named_as_such_on_both_sides() {
 }
 
 /// One request to an agent's peer listener, as an agent of this name would send it.
-async fn as_peer(node: &Node, identity: &PeerTls, target: &str, headers: &[(&str, &str)]) -> std::io::Result<Reply> {
+async fn as_peer(
+    node: &Node,
+    identity: &PeerTls,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> std::io::Result<Reply> {
     let tcp = TcpStream::connect(node.peer_at()).await?;
     let tls = tokio_rustls::TlsConnector::from(Arc::clone(&identity.client)).connect(any_node(), tcp).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
@@ -144,15 +152,25 @@ async fn what_a_peer_asks_is_executed_here_or_refused_and_never_sent_on() {
     let node = &cluster.nodes[2];
     let peer = identity(CLUSTER_SECRET, "somebody");
     cluster.forget();
-    let ask = async |target: &str, headers: &[(&str, &str)]| as_peer(node, &peer, target, headers).await.unwrap();
+    let ask =
+        async |target: &str, headers: &[(&str, &str)]| as_peer(node, &peer, target, headers).await.unwrap();
 
     let list = ask("/v1.41/containers/json?from=peer", &[]).await;
-    assert_eq!((list.status, list.json().as_array().unwrap().len(), list.header("x-node-answered")), (200, 3, ""));
+    assert_eq!(
+        (list.status, list.json().as_array().unwrap().len(), list.header("x-node-answered")),
+        (200, 3, "")
+    );
     assert_eq!(ask("/info?from=peer", &[]).await.json()["Name"], "node3");
     // A manager's route is for this engine to refuse.
     assert_eq!(ask("/services?from=peer", &[]).await.status, 503);
-    assert_eq!(ask("/plugins?from=peer", &[("X-PortainerAgent-ManagerOperation", "1")]).await.header("x-node"), "node3");
-    assert_eq!(ask("/plugins?from=peer", &[("X-PortainerAgent-Target", "node1")]).await.header("x-node"), "node3");
+    assert_eq!(
+        ask("/plugins?from=peer", &[("X-PortainerAgent-ManagerOperation", "1")]).await.header("x-node"),
+        "node3"
+    );
+    assert_eq!(
+        ask("/plugins?from=peer", &[("X-PortainerAgent-Target", "node1")]).await.header("x-node"),
+        "node3"
+    );
     assert_eq!(ask("/plugins?from=peer", &[("X-Node", node.id().as_str())]).await.status, 404);
     for other in [cluster.nodes[0].id().as_str(), "node1", "node3"] {
         let refused = ask("/plugins?from=peer", &[("X-Node", other)]).await;
@@ -161,10 +179,17 @@ async fn what_a_peer_asks_is_executed_here_or_refused_and_never_sent_on() {
     }
     for at in 0..2 {
         let seen = cluster.engine(at).seen();
-        assert!(!seen.iter().any(|seen| seen.target.contains("from=peer")), "nothing was sent on to {}", HOSTS[at]);
+        assert!(
+            !seen.iter().any(|seen| seen.target.contains("from=peer")),
+            "nothing was sent on to {}",
+            HOSTS[at]
+        );
     }
     let probe = ask("/_swarmgate/probe", &[]).await;
-    assert_eq!((probe.json()["Host"].clone(), probe.json()["Api"]["Max"].clone()), ("node3".into(), "1.41".into()));
+    assert_eq!(
+        (probe.json()["Host"].clone(), probe.json()["Api"]["Max"].clone()),
+        ("node3".into(), "1.41".into())
+    );
     assert_eq!(probe.header("portainer-agent"), "", "that is for clients");
     // On the port for clients the same path is one like any other.
     let public = cluster.client(2).get("/_swarmgate/probe").await;
@@ -178,17 +203,28 @@ async fn without_the_cluster_secret_no_byte_of_http_is_read_on_the_peer_port() {
     let stranger = identity("a secret that somebody made up, of some length", cluster.nodes[1].id().as_str());
     assert!(as_peer(&cluster.nodes[0], &stranger, "/_swarmgate/probe", &[]).await.is_err());
     // A client without any certificate, and one without TLS.
-    let anybody = crate::support::client::Client { at: cluster.nodes[0].peer_at(), signer: Some(cluster.signer.clone()) };
+    let anybody = crate::support::client::Client {
+        at: cluster.nodes[0].peer_at(),
+        signer: Some(cluster.signer.clone()),
+    };
     let mut tcp = TcpStream::connect(anybody.at).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut tcp, b"GET /info HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     let mut heard = Vec::new();
     let _ = soon("it closes", tcp.read_to_end(&mut heard)).await;
     assert!(!String::from_utf8_lossy(&heard).contains("HTTP"));
-    assert_eq!(cluster.nodes[0].snapshot("now", |_| true).await.members, before.members, "nothing is believed of it");
+    assert_eq!(
+        cluster.nodes[0].snapshot("now", |_| true).await.members,
+        before.members,
+        "nothing is believed of it"
+    );
 }
 
 /// An agent that has the secret, says what it likes, and shows what it was sent.
-async fn impostor(at: std::net::SocketAddr, identity: PeerTls, said: tokio::sync::mpsc::UnboundedSender<String>) {
+async fn impostor(
+    at: std::net::SocketAddr,
+    identity: PeerTls,
+    said: tokio::sync::mpsc::UnboundedSender<String>,
+) {
     let listener = TcpListener::bind(at).await.unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(identity.server);
     TaskTracker::new().spawn(async move {
@@ -206,7 +242,9 @@ async fn impostor(at: std::net::SocketAddr, identity: PeerTls, said: tokio::sync
                     answer.headers_mut().insert("X-Node", "node2".parse().unwrap());
                     async { Ok::<_, std::convert::Infallible>(answer) }
                 });
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), service).await;
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(tls), service)
+                    .await;
             });
         }
     });
@@ -262,7 +300,12 @@ async fn a_peer_that_lies_about_its_name_is_no_other_node_of_the_swarm() {
     impostor(cluster.nodes[2].peer_at(), identity(CLUSTER_SECRET, "unknownnode"), said).await;
     cluster.nodes[0].thinks("node3", "is missing", |m| !m.is_reachable()).await;
     let list = cluster.client(0).get("/containers/json").await;
-    assert_eq!((list.status, list.header("x-node-answered")), (200, "2/3"), "{}", list.header("x-node-errors"));
+    assert_eq!(
+        (list.status, list.header("x-node-answered")),
+        (200, "2/3"),
+        "{}",
+        list.header("x-node-errors")
+    );
     let named = cluster.client(0).get_with("/version", &[("X-Node", "unknownnode")]).await;
     assert_eq!(named.status, 404, "{}", named.text());
 }
@@ -271,7 +314,8 @@ async fn a_peer_that_lies_about_its_name_is_no_other_node_of_the_swarm() {
 async fn a_peers_role_and_host_name_are_the_swarms_word() {
     let cluster = Setup::swarm(&HOSTS, 1).start().await;
     let known = cluster.nodes[1].snapshot("now", |_| true).await;
-    let said: Vec<_> = known.members.values().map(|m| (m.host.to_string(), m.is_manager(), m.leader)).collect();
+    let said: Vec<_> =
+        known.members.values().map(|m| (m.host.to_string(), m.is_manager(), m.leader)).collect();
     for row in [("node1", true, true), ("node2", false, false), ("node3", false, false)] {
         assert!(said.contains(&(row.0.to_owned(), row.1, row.2)), "{said:?}");
     }
@@ -295,13 +339,17 @@ async fn drained_and_down_nodes_and_those_without_an_agent_are_named_and_removed
     let list = cluster.client(0).get("/containers/json").await;
     assert_eq!(answered(&list), (200, "3/4", "node4=no-agent"));
     cluster.nodes[2].kill().await;
-    for (state, availability, absence) in [("ready", "drain", Absence::Drained), ("down", "active", Absence::Down)] {
+    for (state, availability, absence) in
+        [("ready", "drain", Absence::Drained), ("down", "active", Absence::Down)]
+    {
         cluster.swarm().change_node("node3", |node| (node.state, node.availability) = (state, availability));
         cluster.nodes[0].thinks("node3", "is named", |m| m.reach == Reach::Missing(absence)).await;
         let errors = cluster.client(0).get("/containers/json").await.header("x-node-errors").to_owned();
         assert_eq!(errors, format!("node3={};node4=no-agent", absence.as_str()));
     }
-    cluster.swarm().change(|content| content.nodes.retain(|node| node.host != "node3" && node.host != "node4"));
+    cluster
+        .swarm()
+        .change(|content| content.nodes.retain(|node| node.host != "node3" && node.host != "node4"));
     cluster.nodes[0].snapshot("removed nodes leave", |c| c.members.len() == 2).await;
     assert_eq!(answered(&cluster.client(0).get("/containers/json").await), (200, "2/2", ""));
 }
@@ -311,7 +359,8 @@ async fn a_broken_peer_answer_is_not_a_clean_end() {
     let cluster = Setup::fixed(&HOSTS).relayed().start().await;
     let id = crate::support::engine::samples::id(&cluster.nodes[2].script.node, "container", 0);
     let path = format!("/containers/{id}/logs?follow=1");
-    let logs = cluster.client(0).open("GET", &path, &[("X-Node", "node3")], crate::support::client::whole("")).await;
+    let logs =
+        cluster.client(0).open("GET", &path, &[("X-Node", "node3")], crate::support::client::whole("")).await;
     let mut logs = logs.into_body();
     crate::support::client::piece(&mut logs).await;
     let mut cluster = cluster;

@@ -18,7 +18,9 @@ async fn followed_logs_and_events_pass_piece_by_piece_and_end_with_the_client() 
     for (at, host) in HOSTS.iter().enumerate() {
         let (client, engine, on) = (cluster.client(0), cluster.engine(at), [("X-Node", *host)]);
         let id = samples::id(&samples::node_id(host), "container", 0);
-        let logs = client.open("GET", &format!("/v1.41/containers/{id}/logs?follow=1&stdout=1"), &on, whole("")).await;
+        let logs = client
+            .open("GET", &format!("/v1.41/containers/{id}/logs?follow=1&stdout=1"), &on, whole(""))
+            .await;
         assert_eq!(logs.headers()["content-type"], "application/vnd.docker.raw-stream");
         let mut logs = logs.into_body();
         let mut text = String::new();
@@ -85,7 +87,8 @@ async fn a_large_upload_passes_two_agents_without_piling_up() {
             Ok(Frame::data(bytes.clone()))
         });
         let body = BodyExt::boxed(StreamBody::new(stream::iter(pieces.collect::<Vec<_>>())));
-        let loaded = cluster.client(0).open("POST", "/v1.41/images/load?quiet=1", &[("X-Node", host)], body).await;
+        let loaded =
+            cluster.client(0).open("POST", "/v1.41/images/load?quiet=1", &[("X-Node", host)], body).await;
         assert_eq!(soon("the answer", reply(loaded)).await.status, 200);
         assert_eq!(cluster.engine(at).loaded(), (PIECE * PIECES) as u64, "{host}");
     }
@@ -101,7 +104,8 @@ async fn an_upload_waits_for_an_engine_that_does_not_read() {
         let pieces = (0..64).map(|_| Ok(Frame::data(Bytes::from(vec![7; 256 << 10]))));
         let body = BodyExt::boxed(StreamBody::new(stream::iter(pieces)));
         let client = cluster.client(0);
-        let call = async { reply(client.open("POST", "/images/load", &[("X-Node", host)], body).await).await };
+        let call =
+            async { reply(client.open("POST", "/images/load", &[("X-Node", host)], body).await).await };
         let held = async {
             inside.await.unwrap();
             assert_eq!(cluster.engine(at).loaded(), 0);
@@ -127,7 +131,8 @@ async fn a_client_that_leaves_in_the_middle_of_its_body_breaks_the_engines_reque
             }
         });
         let mut wire = cluster.client(0).wire().await;
-        wire.ask(&format!("POST /build HTTP/1.1\nHost: a\nX-Node: {host}\nContent-Length: 100"), "half").await;
+        wire.ask(&format!("POST /build HTTP/1.1\nHost: a\nX-Node: {host}\nContent-Length: 100"), "half")
+            .await;
         soon("it is there", cluster.engine(at).saw("/build")).await;
         drop(wire);
         assert!(!soon("the end of the body", heard).await.unwrap(), "{host}");

@@ -26,7 +26,10 @@ async fn attached(cluster: &Cluster, host: &str) -> Wire {
     assert!(head.starts_with("HTTP/1.1 101"), "{host}: {head}");
     let lower = head.to_ascii_lowercase();
     assert!(lower.contains("upgrade: tcp\r\n") && lower.contains("connection: upgrade\r\n"), "{head}");
-    assert!(lower.contains("portainer-agent: 2.23.0\r\n") && lower.contains(&format!("x-node: {host}\r\n")), "{head}");
+    assert!(
+        lower.contains("portainer-agent: 2.23.0\r\n") && lower.contains(&format!("x-node: {host}\r\n")),
+        "{head}"
+    );
     // What the engine said in one piece with its head is not lost.
     assert_eq!(wire.through("\n").await, format!("attached on {host}\n"));
     wire
@@ -107,7 +110,10 @@ async fn exec_is_made_started_and_echoes() {
     for host in HOSTS {
         let on = [("X-Node", host), ("Content-Type", "application/json")];
         let id = samples::id(&samples::node_id(host), "container", 0);
-        let made = cluster.client(0).call("POST", &format!("/v1.41/containers/{id}/exec"), &on, r#"{"Cmd":["sh"]}"#).await;
+        let made = cluster
+            .client(0)
+            .call("POST", &format!("/v1.41/containers/{id}/exec"), &on, r#"{"Cmd":["sh"]}"#)
+            .await;
         assert_eq!(made.status, 201, "{}", made.text());
         let exec = made.json()["Id"].as_str().unwrap().to_owned();
         let mut wire = cluster.client(0).wire().await;
@@ -124,7 +130,8 @@ async fn exec_is_made_started_and_echoes() {
         assert_eq!(wire.through("\n").await, "ls\n");
         wire.half_close().await;
         assert_eq!(wire.rest().await, "bye\n");
-        let detached = cluster.client(0).call("POST", &format!("/exec/{exec}/start"), &on, r#"{"Detach":true}"#).await;
+        let detached =
+            cluster.client(0).call("POST", &format!("/exec/{exec}/start"), &on, r#"{"Detach":true}"#).await;
         assert_eq!(detached.status, 200);
     }
 }
@@ -144,13 +151,25 @@ async fn sessions_and_websockets_have_their_own_door() {
             ),
         ] {
             let mut wire = cluster.client(0).wire().await;
-            let head = format!("{first} HTTP/1.1\nHost: a\nX-Node: {host}\nConnection: Upgrade\nUpgrade: {token}\n{more}");
+            let head = format!(
+                "{first} HTTP/1.1\nHost: a\nX-Node: {host}\nConnection: Upgrade\nUpgrade: {token}\n{more}"
+            );
             wire.ask(&head, "").await;
             let head = wire.head().await.to_ascii_lowercase();
-            assert!(head.starts_with("http/1.1 101") && head.contains(&format!("upgrade: {token}\r\n")), "{first}: {head}");
-            assert_eq!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"), token == "websocket");
+            assert!(
+                head.starts_with("http/1.1 101") && head.contains(&format!("upgrade: {token}\r\n")),
+                "{first}: {head}"
+            );
+            assert_eq!(
+                head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"),
+                token == "websocket"
+            );
             wire.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-            assert_eq!(wire.through("SM\r\n\r\n").await, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "{first} on {host}");
+            assert_eq!(
+                wire.through("SM\r\n\r\n").await,
+                "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                "{first} on {host}"
+            );
         }
     }
 }
