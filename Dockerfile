@@ -17,9 +17,8 @@ FROM rust:1-alpine AS build
 RUN apk add --no-cache build-base linux-headers
 WORKDIR /src
 COPY . .
-# On Alpine the result is static. The caches stay out of the layers.
-RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin swarmgate && cp target/release/swarmgate /swarmgate
+# On Alpine the result is static.
+RUN cargo build --release --locked --bin swarmgate && cp target/release/swarmgate /swarmgate && rm -rf target
 
 FROM scratch
 COPY --from=build /swarmgate /swarmgate

@@ -23,6 +23,7 @@ use crate::listen::{self, Admit, Door};
 use crate::membership::Membership;
 use crate::model::Cluster;
 use crate::pipeline::{Failures, Pipeline};
+use crate::respond::chain;
 use crate::shutdown::{Ended, Shutdown};
 use crate::telemetry;
 use crate::trust::{TrustError, public::PublicIdentity};
@@ -34,18 +35,16 @@ const HINTS: usize = 64;
 /// Why the agent cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
-    #[error(
-        "listen on port {port}: {source}; is another agent running, or AGENT_HOST not an address of this host?"
-    )]
+    #[error("listen on port {port}; is another agent running, or is AGENT_HOST not an address of this host?")]
     Bind { port: u16, source: std::io::Error },
-    #[error("{0}")]
+    #[error(transparent)]
     Trust(#[from] TrustError),
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] config::Problem),
-    #[error("hook signals: {0}")]
-    Signals(std::io::Error),
-    #[error("start the watchdog: {0}")]
-    Watchdog(std::io::Error),
+    #[error("hook signals")]
+    Signals(#[source] std::io::Error),
+    #[error("start the watchdog")]
+    Watchdog(#[source] std::io::Error),
 }
 
 /// A running agent.
@@ -62,6 +61,13 @@ pub struct Agent {
 /// Runs the agent until a signal ends it. The process's exit code comes out.
 pub fn run(config: Config) -> ExitCode {
     telemetry::start(&config.log);
+    let problems = problems(&config);
+    for problem in &problems {
+        error!("{problem}");
+    }
+    if !problems.is_empty() {
+        return ExitCode::FAILURE;
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(source) => {
@@ -69,10 +75,13 @@ pub fn run(config: Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(until_a_signal(config)) {
+    let ended = runtime.block_on(until_a_signal(config));
+    // Threads that wait for a name server or a disk must not hold up the end.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {
-            error!("{fatal}");
+            error!("{}", chain(&fatal));
             ExitCode::FAILURE
         }
     }
@@ -96,6 +105,15 @@ async fn until_a_signal(config: Config) -> Result<(), Fatal> {
     }
     drop(agent);
     Ok(())
+}
+
+/// What can be found wrong with the files that a configuration names, without running: all of it.
+pub fn problems(config: &Config) -> Vec<String> {
+    let engine = Engine::new(&config.engine, &config.limits, Shutdown::new()).err().map(|p| chain(&p));
+    let operators = config.tls.own.is_some();
+    let pair =
+        operators.then(|| PublicIdentity::load_or_make(&config.data, &config.tls, &[]).err()).flatten();
+    engine.into_iter().chain(pair.map(|problem| chain(&problem))).collect()
 }
 
 /// Builds and starts everything; returns once the public listener is bound. `shutdown` ends it.

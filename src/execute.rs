@@ -7,6 +7,7 @@ mod fanout;
 mod forward;
 pub mod headers;
 mod local;
+mod paced;
 mod pivot;
 mod relay;
 mod selection;
@@ -68,8 +69,12 @@ pub enum Fail {
     Silent { node: String, after: Duration },
     #[error("node {node} answered with a redirect")]
     Redirect { node: String },
+    #[error("node {node} switched protocols unasked")]
+    Unasked { node: String },
+    #[error("node {node} is not where it was")]
+    Moved { node: String },
     #[error("no node gave a usable answer")]
-    AllFailed(Vec<(String, String)>),
+    AllFailed { nodes: Vec<(String, String)>, tally: Tally },
     #[error("a partial answer was refused")]
     Partial(Tally),
     /// `answer`: the engine's own words, for when there is nobody else to ask.
@@ -112,7 +117,7 @@ impl Executor {
                 self.fan_out(wanted, asked, cluster).await
             }
             // The pipeline answers these itself; they never reach an executor.
-            Step::Own(_) | Step::Peek => Err(Fail::AllFailed(Vec::new())),
+            Step::Own(_) | Step::Peek => Err(Fail::AllFailed { nodes: Vec::new(), tally: Tally::default() }),
         }
     }
 

@@ -17,8 +17,10 @@ fn main() -> ExitCode {
     match &args.command {
         None => app::run(config),
         Some(Command::Check) => {
+            let problems = app::problems(&config);
             let written = stdout().write_all(render::effective(&config, &args).as_bytes());
-            end(written.is_err().into(), config.warnings.iter().map(|w| format!("warning: {w}")))
+            let warnings = config.warnings.iter().map(|w| format!("warning: {w}"));
+            end((written.is_err() || !problems.is_empty()).into(), warnings.chain(problems))
         }
         Some(Command::Health) => match health::run(&config.listen, health::LIMIT) {
             Ok(()) => ExitCode::SUCCESS,

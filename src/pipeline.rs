@@ -4,8 +4,9 @@ mod failures;
 mod own;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use tokio::sync::watch;
@@ -15,7 +16,7 @@ use crate::associate::Associations;
 use crate::body::Body;
 use crate::client::{Client, Side};
 use crate::decide::{
-    self, Access, Facts, Origin, Pace, Plan, Scope, Step, Target, decide, gate, table::route,
+    self, Access, Door, Facts, Origin, Pace, Plan, Scope, Step, Target, decide, gate, table::route,
 };
 use crate::execute::{Answer, Asked, Executor, Fail};
 use crate::identify::{Denied, Identified, Rules, identify};
@@ -26,6 +27,9 @@ pub use failures::Failures;
 
 /// 1 MiB: no body of a manager route is larger (a config's or secret's data are at most half of it).
 const REPEATABLE: usize = 1 << 20;
+
+/// 1 s: at a start the node list is there within a fraction of it, and a list that waits is better than a short one.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// What all requests share.
 pub struct Pipeline {
@@ -42,11 +46,11 @@ impl Pipeline {
     /// Answers one request. Never fails: what goes wrong is an answer too.
     pub async fn answer(self: Arc<Self>, request: Request<Body>, client: Arc<Client>) -> Response<Body> {
         let started = Instant::now();
-        let cluster = Arc::clone(&self.membership.borrow());
+        let mut cluster = Arc::clone(&self.membership.borrow());
         let origin = origin_of(&client);
         let (head, body) = request.into_parts();
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
-        let outcome = self.handle(head, body, &client, &cluster).await;
+        let outcome = self.handle(head, body, &client, &mut cluster).await;
         if let Err(failure) = &outcome {
             note(failure, &client, &path);
         }
@@ -62,11 +66,27 @@ impl Pipeline {
         head: Parts,
         body: Body,
         client: &Arc<Client>,
-        cluster: &Arc<Cluster>,
+        cluster: &mut Arc<Cluster>,
     ) -> Result<Answer, Failure> {
         let path = gate(&head)?;
-        let caller = self.identify(&head, &path, client).await?;
+        let console = route(&head.method, &path).door == Door::WebSocket;
+        let outcome = self.routed(head, body, path, client, cluster).await;
+        outcome.map_err(|failure| if console { failure.of_console() } else { failure })
+    }
+
+    async fn routed(
+        &self,
+        head: Parts,
+        body: Body,
+        path: ApiPath,
+        client: &Arc<Client>,
+        cluster: &mut Arc<Cluster>,
+    ) -> Result<Answer, Failure> {
+        let caller = self.identify(&head, &path, client, cluster).await?;
         let wishes = Wishes::read(&head)?;
+        if !cluster.complete && matches!(route(&head.method, &path).scope, Scope::Cluster(Some(_))) {
+            *cluster = self.settled().await;
+        }
         let mut asked = Asked::new(head, carried(body), path, caller, Arc::clone(client));
         asked.strict = wishes.strict;
         asked.dialect = wishes.dialect.unwrap_or(dialect_of(&asked.caller));
@@ -79,9 +99,18 @@ impl Pipeline {
     }
 
     /// Who asks. A verified key that nobody holds yet becomes the association's, if its store says so.
-    async fn identify(&self, head: &Parts, path: &ApiPath, client: &Client) -> Result<Caller, Failure> {
+    async fn identify(
+        &self,
+        head: &Parts,
+        path: &ApiPath,
+        client: &Client,
+        cluster: &Cluster,
+    ) -> Result<Caller, Failure> {
         if let Side::Peer(node) = &client.side {
-            return Ok(Caller::Peer(node.clone()));
+            // A connection can outlive its node's place in the Swarm.
+            let listed = cluster.directory.get(&client.remote.ip().to_canonical()) == Some(node);
+            let known = cluster.service.is_none() || listed;
+            return if known { Ok(Caller::Peer(node.clone())) } else { Err(Failure::Delisted) };
         }
         if route(&head.method, path).access == Access::Open {
             return Ok(Caller::Anyone);
@@ -108,6 +137,13 @@ impl Pipeline {
         }
     }
 
+    /// The first snapshot that knows all nodes; after a moment whatever there is, which then says so.
+    async fn settled(&self) -> Arc<Cluster> {
+        let mut membership = self.membership.clone();
+        let _ = tokio::time::timeout(SETTLE, membership.wait_for(|cluster| cluster.complete)).await;
+        Arc::clone(&self.membership.borrow())
+    }
+
     /// Decides, after reading a small body where the route depends on it.
     async fn plan(&self, asked: &mut Asked, wishes: &Wishes, cluster: &Cluster) -> Result<Plan, Failure> {
         let plan = decide(&facts(asked, wishes, None), cluster)?;
@@ -126,7 +162,9 @@ impl Pipeline {
         wishes: &Wishes,
         cluster: &Arc<Cluster>,
     ) -> Result<Answer, Failure> {
-        let managed = matches!(plan.route.scope, Scope::Manager);
+        let body = peeked(&plan, &asked);
+        let managed =
+            matches!(plan.route.scope, Scope::Manager) || wishes.manager_operation || body.is_some();
         if managed && asked.declared_length().is_some_and(|length| length <= REPEATABLE) {
             asked.buffer(REPEATABLE).await?;
         }
@@ -141,7 +179,7 @@ impl Pipeline {
             let amended = executor.as_ref().filter(|_| repeat).and_then(|id| self.without(&view, id, &fail));
             let Some(amended) = amended else { return last_word(fail) };
             view = Arc::new(amended);
-            match decide(&facts(&asked, wishes, None), &view) {
+            match decide(&facts(&asked, wishes, body.as_deref()), &view) {
                 // Somebody else. A named node, or a lone engine, would be decided for ever.
                 Ok(next) if executor_of(&next, &view) != executor => plan = next,
                 // Nobody else is left: what the last one did wrong says more than that.
@@ -162,6 +200,14 @@ impl Pipeline {
             }
             _ => None,
         }
+    }
+}
+
+/// The body that decided where a request goes.
+fn peeked(plan: &Plan, asked: &Asked) -> Option<Bytes> {
+    match &asked.body {
+        Body::Full(bytes) if plan.route.peek => Some(bytes.clone()),
+        _ => None,
     }
 }
 

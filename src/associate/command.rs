@@ -76,6 +76,11 @@ enum Failed {
         #[source]
         source: std::io::Error,
     },
+    #[error(
+        "the agents prove their records to each other, and what they prove them with is not known here: run this \
+         inside an agent's container, or set AGENT_CLUSTER_SECRET_FILE"
+    )]
+    Keyless,
     #[error("this node has no id yet: start the agent once with this data directory")]
     Nameless,
     #[error("others wrote the association at the same moment; try again")]
@@ -133,6 +138,9 @@ async fn reset_swarm(
     let (seals, way) = (Seals::new(desk.record_keys), Way::Here(desk.engine));
     for _ in 0..ROUNDS {
         let survey = way.survey(&seals).await?;
+        if desk.record_keys.is_empty() && survey.bad.iter().any(|(_, bad)| bad.is_unproved()) {
+            return Err(Failed::Keyless);
+        }
         // Agents refuse a number below one they saw, also when its config is gone since.
         let cached = file::peek(&desk.data.join(file::CACHE), &seals).ok().flatten();
         let seen = cached.filter(|read| read.node.as_deref() == Some(node)).map(|read| read.record);

@@ -53,6 +53,13 @@ pub enum BadRecord {
     Mac,
 }
 
+impl BadRecord {
+    /// A whole record, but not by any key that we have.
+    pub fn is_unproved(&self) -> bool {
+        matches!(self, Self::Mac)
+    }
+}
+
 /// The keys that prove records. The first signs, all verify, so that a secret can be replaced step by step.
 /// Without any, records carry no proof: then whoever may write where they are kept is trusted.
 #[derive(Clone, Debug, Default)]

@@ -34,7 +34,7 @@ impl Pulse {
         output
     }
 
-    fn is_held_up(&self) -> bool {
+    pub(super) fn is_held_up(&self) -> bool {
         self.held_up.load(Ordering::Relaxed) > 0
     }
 
@@ -45,15 +45,17 @@ impl Pulse {
 
 impl Executor {
     /// Runs `call`, which asks `peer`. When it is silent for a moment, the peer is probed on another connection:
-    /// an answer buys more time, none ends the call with the probe's failure and tells discovery.
+    /// an answer buys more time; `doubts` probes in a row without one end the call with the last one's failure and
+    /// tell discovery.
     pub(super) async fn attend<T>(
         &self,
         peer: &Member,
         pulse: &Pulse,
+        doubts: u32,
         call: impl Future<Output = Result<T, dial::Fail>>,
     ) -> Result<T, dial::Fail> {
         let mut call = std::pin::pin!(call);
-        let mut patience = self.limits.silence;
+        let (mut patience, mut unanswered) = (self.limits.silence, 0);
         loop {
             let before = pulse.count();
             if let Ok(done) = tokio::time::timeout(patience, &mut call).await {
@@ -67,13 +69,19 @@ impl Executor {
             tokio::select! {
                 biased;
                 done = &mut call => return done,
-                probed = self.peers.probe(address, Some(&peer.id)) => if let Err(fail) = probed {
-                    debug!(node = %peer.shown, error = %fail, "a silent peer does not answer a probe either");
-                    self.silent(peer, fail.absence());
-                    return Err(fail);
+                probed = self.peers.probe(address, Some(&peer.id)) => match probed {
+                    Ok(_) => (patience, unanswered) = ((patience * 2).min(RAREST), 0),
+                    Err(fail) => {
+                        debug!(node = %peer.shown, error = %fail, "a silent peer does not answer a probe either");
+                        unanswered += 1;
+                        patience = self.limits.silence;
+                        if unanswered >= doubts {
+                            self.silent(peer, fail.absence());
+                            return Err(fail);
+                        }
+                    }
                 }
             }
-            patience = (patience * 2).min(RAREST);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Asks all nodes at once and merges what they answer. Whoever does not answer is named.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::Mutex;
-use tracing::warn;
+use tracing::debug;
 
 use super::attend::Pulse;
 use super::budget::Lease;
@@ -19,7 +20,7 @@ use crate::decide::Merge;
 use crate::dial;
 use crate::merge::{self, Order, Parsed};
 use crate::model::api_path::ApiPath;
-use crate::model::{Absence, ApiVersion, Caller, Cluster, Dialect, Member};
+use crate::model::{Absence, ApiVersion, Caller, Cluster, Dialect, Hint, Member, NodeId};
 
 /// Who is asked, who cannot be, and what comes of it.
 pub(super) struct Wanted {
@@ -79,9 +80,9 @@ impl Executor {
         }
         let kind = kind_of(&wanted.merge, &wanted.base);
         let (head, parsed) = check(&kind, parts, &wanted.base, &mut missed);
-        let tally = tally(parsed.len(), &missed, &wanted, &selected.excluded);
+        let tally = tally(parsed.len(), &missed, &wanted, &selected.excluded, cluster);
         if parsed.is_empty() {
-            return Err(all_failed(missed, &wanted));
+            return Err(all_failed(missed, &wanted, tally));
         }
         if asked.strict && !tally.missing.is_empty() {
             return Err(Fail::Partial(tally));
@@ -110,17 +111,23 @@ impl Executor {
             if member.is_here() {
                 call.await
             } else {
-                match self.attend(member, &pulse, async { Ok(call.await) }).await {
+                match self.attend(member, &pulse, 1, async { Ok(call.await) }).await {
                     Ok(part) => part,
                     Err(fail) => Err(missed(member, fail.absence().as_str(), &fail)),
                 }
             }
         };
-        let answer = tokio::time::timeout(after, answer).await;
-        let answer =
-            answer.unwrap_or_else(|_| Err(missed(member, Absence::Timeout.as_str(), &"no answer in time")));
+        let mut answer = std::pin::pin!(answer);
+        let answer = loop {
+            match tokio::time::timeout(after, &mut answer).await {
+                Ok(answer) => break answer,
+                // It was we who made it wait.
+                Err(_) if pulse.is_held_up() => {}
+                Err(_) => break Err(missed(member, Absence::Timeout.as_str(), &"no answer in time")),
+            }
+        };
         if let Err(missed) = &answer {
-            warn!(node = %missed.member.shown, reason = missed.reason, detail = %missed.detail, "a node is missing from an answer");
+            debug!(node = %missed.member.shown, reason = missed.reason, detail = %missed.detail, "a node is missing from an answer");
         }
         answer
     }
@@ -145,7 +152,21 @@ impl Executor {
             missed(member, reason, &fail)
         })?;
         pulse.beat();
-        let (head, body) = answer.into_parts();
+        let (mut head, body) = answer.into_parts();
+        if let (true, Some(asked), Some(api)) = (member.is_here(), question.version, member.api)
+            && let Ok(version) = HeaderValue::from_str(&api.clamp(asked).to_string())
+            && api.clamp(asked) != asked
+        {
+            head.headers.insert(headers::API_VERSION, version);
+        }
+        if head.status == StatusCode::MISDIRECTED_REQUEST {
+            let _ = self.hints.try_send(Hint::StaleRole);
+            return Err(missed(
+                member,
+                Absence::Unreachable.as_str(),
+                &"its address has passed to another node",
+            ));
+        }
         if head.headers.contains_key(headers::FAILURE) {
             return Err(missed(member, "engine", &"its agent cannot reach the engine"));
         }
@@ -179,8 +200,11 @@ impl Executor {
         } else {
             headers::for_peer(question.headers, None, &member.id, question.caller)
         };
-        // Parts are merged as they come, so they must come plain.
-        request.headers_mut().remove(header::ACCEPT_ENCODING);
+        // Parts are merged as they come, so they must come plain. And no body goes with them: a length that is
+        // announced and not sent would eat the next request of that connection.
+        for name in [header::ACCEPT_ENCODING, header::CONTENT_LENGTH, header::CONTENT_TYPE] {
+            request.headers_mut().remove(name);
+        }
         if member.is_here() {
             self.engine.request(request).await
         } else {
@@ -277,6 +301,9 @@ fn check(
     missed_by: &mut Vec<Missed>,
 ) -> (HeaderMap, Vec<Parsed>) {
     let (mut parsed, mut head) = (Vec::new(), None);
+    // One version has to be named: the oldest under which any engine was asked instead of the client's.
+    let version = |part: &Part| ApiVersion::parse(part.headers.get(headers::API_VERSION)?.to_str().ok()?);
+    let changed = parts.iter().filter_map(version).min();
     for part in parts {
         if part.status != StatusCode::OK {
             let said = String::from_utf8_lossy(part.body.get(..200.min(part.body.len())).unwrap_or_default());
@@ -287,8 +314,8 @@ fn check(
             Ok(good) => {
                 if head.is_none() || part.member.id == base.id {
                     let mut kept = headers::of_merged(&part.headers);
-                    if let Some(version) = part.headers.get(headers::API_VERSION) {
-                        kept.insert(headers::API_VERSION, version.clone());
+                    if let Some(Ok(version)) = changed.map(|v| HeaderValue::from_str(&v.to_string())) {
+                        kept.insert(headers::API_VERSION, version);
                     }
                     head = Some(kept);
                 }
@@ -300,18 +327,29 @@ fn check(
     (head.unwrap_or_default(), parsed)
 }
 
-fn tally(answered: usize, missed: &[Missed], wanted: &Wanted, excluded: &[Arc<Member>]) -> Tally {
+fn tally(
+    answered: usize,
+    missed: &[Missed],
+    wanted: &Wanted,
+    excluded: &BTreeSet<NodeId>,
+    cluster: &Cluster,
+) -> Tally {
     let failed = missed.iter().map(|missed| (missed.member.shown.to_string(), missed.reason));
-    let absent = wanted.missing.iter().map(|(member, absence)| (member.shown.to_string(), absence.as_str()));
+    let absent = wanted.missing.iter().filter(|(member, _)| !excluded.contains(&member.id));
+    let absent = absent.map(|(member, absence)| (member.shown.to_string(), absence.as_str()));
     let mut missing: Vec<_> = failed.chain(absent).collect();
     missing.sort();
+    if !cluster.complete {
+        // There may be nodes that nobody has told us of yet; an answer without them must not look whole.
+        missing.push(("swarm".to_owned(), Absence::Unreachable.as_str()));
+    }
     Tally { answered, of: wanted.members.len() + wanted.missing.len() - excluded.len(), missing }
 }
 
-fn all_failed(missed: Vec<Missed>, wanted: &Wanted) -> Fail {
+fn all_failed(missed: Vec<Missed>, wanted: &Wanted, tally: Tally) -> Fail {
     let absent = wanted.missing.iter().map(|(m, absence)| (m.shown.to_string(), absence.as_str().to_owned()));
     let failed = missed.into_iter().map(|m| (m.member.shown.to_string(), m.detail));
-    Fail::AllFailed(failed.chain(absent).collect())
+    Fail::AllFailed { nodes: failed.chain(absent).collect(), tally }
 }
 
 fn merge_parts(parsed: Vec<Parsed>, asked: &Asked, selected: &pivot::Selected, tally: &Tally) -> Vec<Bytes> {

@@ -43,7 +43,7 @@ impl Executor {
             answer.await
         };
         let answer = answer.map_err(|source| Fail::Engine { node: node(), source })?;
-        let mut response = relay::relay(self, answer, asked, upgrade.is_some());
+        let mut response = relay::relay(self, answer, asked, route, upgrade.is_some(), &node())?;
         if let Some(version) = versioned.changed {
             response.headers_mut().insert(headers::API_VERSION, version);
         }

@@ -4,6 +4,7 @@
 //! (500 on 20.10, 404 on newer ones). So it is found first, its node gets the filter unchanged, and the others'
 //! answers are filtered here by its creation second.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -24,7 +25,7 @@ use crate::model::{Cluster, Lookup, Member, NodeId};
 pub(super) struct Selected {
     pub(super) queries: Vec<(Arc<Member>, String)>,
     /// Not asked, because a `node` filter leaves them out.
-    pub(super) excluded: Vec<Arc<Member>>,
+    pub(super) excluded: BTreeSet<NodeId>,
     pub(super) limit: Option<usize>,
     pub(super) before: Option<Pivot>,
     pub(super) since: Option<Pivot>,
@@ -52,19 +53,20 @@ pub(super) async fn select(
     let (what, folder) = match wanted.merge {
         Merge::Containers => ("container", "/containers/"),
         Merge::Images => ("image", "/images/"),
-        Merge::Volumes | Merge::Networks | Merge::Info => return Ok(everywhere(query, wanted, &selection)),
+        Merge::Volumes | Merge::Networks => ("", ""),
+        Merge::Info => return Ok(everywhere(query, wanted)),
     };
     let find = async |filter: &str| match selection.values(filter).into_iter().next() {
-        Some(reference) => {
+        Some(reference) if !folder.is_empty() => {
             locate(executor, question, wanted, lease, what, folder, &reference).await.map(Some)
         }
-        None => Ok(None),
+        _ => Ok(None),
     };
     let (before, since) = (find("before").await?, find("since").await?);
-    let (queried, excluded) = by_node_filter(&selection, wanted, cluster);
+    let excluded = by_node_filter(&selection, cluster)?;
+    let queried = wanted.members.iter().filter(|member| !excluded.contains(&member.id)).cloned();
     let limit = if before.is_some() || since.is_some() { Limit::Ours } else { Limit::Engines };
     let queries = queried
-        .into_iter()
         .map(|member| {
             let own = |pivot: &Option<Pivot>| pivot.as_ref().is_none_or(|p| p.nodes.contains(&member.id));
             let mut dropped = vec!["node"];
@@ -75,37 +77,40 @@ pub(super) async fn select(
             (member, query)
         })
         .collect();
-    Ok(Selected { queries, excluded, limit: selection.limit, before, since, dangling: false })
+    let free = |value: &String| value == "true" || value == "1";
+    let dangling = matches!(wanted.merge, Merge::Volumes) && selection.values("dangling").iter().any(free);
+    let limit = selection.limit.filter(|_| matches!(wanted.merge, Merge::Containers));
+    Ok(Selected { queries, excluded, limit, before, since, dangling })
 }
 
 /// The same query for everyone.
-fn everywhere(query: &str, wanted: &Wanted, selection: &Selection) -> Selected {
-    let free = |value: &String| value == "true" || value == "1";
+fn everywhere(query: &str, wanted: &Wanted) -> Selected {
     Selected {
         queries: wanted.members.iter().map(|member| (Arc::clone(member), query.to_owned())).collect(),
-        excluded: Vec::new(),
+        excluded: BTreeSet::new(),
         limit: None,
         before: None,
         since: None,
-        dangling: selection.values("dangling").iter().any(free),
+        dangling: false,
     }
 }
 
-fn by_node_filter(
-    selection: &Selection,
-    wanted: &Wanted,
-    cluster: &Cluster,
-) -> (Vec<Arc<Member>>, Vec<Arc<Member>>) {
+/// The nodes that a `node` filter leaves out; it is ours, engines do not know it.
+fn by_node_filter(selection: &Selection, cluster: &Cluster) -> Result<BTreeSet<NodeId>, Fail> {
     let names = selection.values("node");
-    let named: Vec<NodeId> = names
-        .iter()
-        .filter_map(|name| match cluster.find(name) {
-            Lookup::Found(member) => Some(member.id.clone()),
-            Lookup::Ambiguous(_) | Lookup::Unknown(_) => None,
-        })
-        .collect();
-    let chosen = |member: &Arc<Member>| names.is_empty() || named.contains(&member.id);
-    wanted.members.iter().cloned().partition(chosen)
+    if names.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mut excluded: BTreeSet<NodeId> = cluster.members.keys().cloned().collect();
+    for reference in names {
+        match cluster.find(&reference) {
+            Lookup::Found(member) => excluded.remove(&member.id),
+            Lookup::Ambiguous(_) | Lookup::Unknown(_) => {
+                return Err(Fail::NoPivot { what: "node", reference });
+            }
+        };
+    }
+    Ok(excluded)
 }
 
 /// Finds the object that a filter names, on all nodes at once.

@@ -8,8 +8,10 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tracing::debug;
 
-use super::{Asked, Executor, headers};
+use super::paced::Paced;
+use super::{Asked, Executor, Fail, headers};
 use crate::body::Body;
+use crate::decide::{Pace, Route};
 use crate::stream;
 
 /// 5 s: after the engine's end the client gets what is buffered and this long to close; it has no more to say.
@@ -20,14 +22,19 @@ pub(super) fn relay(
     executor: &Executor,
     mut answer: Response<Incoming>,
     asked: &mut Asked,
+    route: &Route,
     upgrading: bool,
-) -> Response<Body> {
+    node: &str,
+) -> Result<Response<Body>, Fail> {
     let status = answer.status();
     if status == StatusCode::SWITCHING_PROTOCOLS {
+        if !upgrading {
+            return Err(Fail::Unasked { node: node.to_owned() });
+        }
         tunnel(executor, hyper::upgrade::on(&mut answer), asked);
         let (mut head, _) = answer.into_parts();
         headers::clean_answer(&mut head.headers, status);
-        return Response::from_parts(head, Body::Empty);
+        return Ok(Response::from_parts(head, Body::Empty));
     }
     let (mut head, body) = answer.into_parts();
     headers::clean_answer(&mut head.headers, status);
@@ -35,7 +42,11 @@ pub(super) fn relay(
         // What the client already sent as stream must not be read as its next request.
         head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Response::from_parts(head, Body::Incoming(body))
+    let body = match route.pace {
+        Pace::Plain => Body::boxed(Paced::new(body, executor.limits.body_read)),
+        Pace::Long => Body::Incoming(body),
+    };
+    Ok(Response::from_parts(head, body))
 }
 
 fn tunnel(executor: &Executor, far: hyper::upgrade::OnUpgrade, asked: &mut Asked) {

@@ -101,7 +101,7 @@ impl Known {
 
     pub(super) fn take_in(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Own(own) => self.own_said(own),
+            Event::Own(own) => self.own_said(own, now),
             Event::Directory { seats, taken } => {
                 self.directory = seats;
                 self.taken = taken;
@@ -118,7 +118,7 @@ impl Known {
         self.nodes.retain(|id, heard| *id == self.own.id || now.saturating_duration_since(heard.at) < FORGET);
     }
 
-    fn own_said(&mut self, own: Own) {
+    fn own_said(&mut self, own: Own, now: Instant) {
         if own.id != self.own.id || own.kind != self.own.kind || own.service_id() != self.own.service_id() {
             let fresh = Cluster::alone(own.kind, self.me.clone());
             let candidates = std::mem::take(&mut self.candidates);
@@ -127,6 +127,12 @@ impl Known {
         if own.role != Role::Manager {
             // A former manager's task list grows old with nobody to say so.
             self.tasks_bind = false;
+        }
+        if own.kind == Kind::Swarm && self.roster_at.is_none() {
+            // Until a node list is there, these are the nodes of which a worker's engine itself knows.
+            for manager in &own.managers {
+                self.nodes.entry(manager.clone()).or_insert(Heard { at: now, node: None });
+            }
         }
         self.own = own;
     }

@@ -35,6 +35,8 @@ pub struct Cluster {
     pub version: u64,
     pub kind: Kind,
     pub here: NodeId,
+    /// Whether all nodes are known: in a Swarm once its node list was read.
+    pub complete: bool,
     /// Every node of Swarm's node list, with or without an agent. `here` is always among them.
     pub members: BTreeMap<NodeId, Arc<Member>>,
     /// The service this agent is a task of. `None`: not a Swarm service, so the cluster secret alone decides.
@@ -74,6 +76,7 @@ impl Cluster {
             version: 0,
             kind,
             here: here.clone(),
+            complete: matches!(kind, Kind::Standalone | Kind::Fixed),
             members: BTreeMap::from([(here, Arc::new(me))]),
             service: None,
             directory: BTreeMap::new(),

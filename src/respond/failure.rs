@@ -24,6 +24,11 @@ pub enum Failure {
     Refuse(#[from] Refuse),
     #[error("not executed")]
     Execute(#[from] Fail),
+    #[error("a peer that Swarm no longer lists at its address")]
+    Delisted,
+    /// A console's node cannot be reached; its clients expect a 503 there.
+    #[error("console not reached")]
+    Console(#[source] Box<Failure>),
 }
 
 /// The words of an engine that is asked as a manager and is none.
@@ -43,13 +48,28 @@ impl Failure {
             }
             Self::Refuse(refuse) => of_refuse(refuse),
             Self::Execute(fail) => of_fail(fail),
+            Self::Delisted => (StatusCode::FORBIDDEN, "this node is not listed at this address".into()),
+            Self::Console(failure) => (StatusCode::SERVICE_UNAVAILABLE, failure.told().1),
+        }
+    }
+
+    /// The same, where a websocket was wanted.
+    #[must_use]
+    pub fn of_console(self) -> Self {
+        match self {
+            Self::Refuse(Refuse::TargetMissing { .. }) | Self::Execute(Fail::Peer { .. }) => {
+                Self::Console(Box::new(self))
+            }
+            other => other,
         }
     }
 
     /// Who is missing, where that is the reason.
     pub(super) fn tally(&self) -> Option<&Tally> {
         match self {
-            Self::Execute(Fail::Partial(tally) | Fail::PivotUnknown { tally, .. }) => Some(tally),
+            Self::Execute(
+                Fail::Partial(tally) | Fail::AllFailed { tally, .. } | Fail::PivotUnknown { tally, .. },
+            ) => Some(tally),
             _ => None,
         }
     }
@@ -65,7 +85,10 @@ impl Failure {
 
     /// Whether what follows on the connection cannot be trusted to be a request.
     pub(super) fn ends_connection(&self) -> bool {
-        matches!(self, Self::Gate(_) | Self::Execute(Fail::TooLarge { .. } | Fail::Body { .. }))
+        matches!(
+            self,
+            Self::Gate(_) | Self::Delisted | Self::Execute(Fail::TooLarge { .. } | Fail::Body { .. })
+        )
     }
 
     /// Whether an operator should hear of it: served worse than asked, and not by the client's fault.
@@ -135,7 +158,14 @@ fn of_fail(fail: &Fail) -> (StatusCode, String) {
         Fail::Redirect { node } => {
             (StatusCode::BAD_GATEWAY, format!("{node}: answered with a redirect, which is not followed"))
         }
-        Fail::AllFailed(nodes) => {
+        Fail::Unasked { node } => {
+            (StatusCode::BAD_GATEWAY, format!("{node}: switched protocols without being asked to"))
+        }
+        Fail::Moved { node } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{node}: its address has passed to another node; try again"),
+        ),
+        Fail::AllFailed { nodes, .. } => {
             let each: Vec<_> = nodes.iter().map(|(node, why)| format!("{node}: {why}")).collect();
             (StatusCode::BAD_GATEWAY, format!("no node answered: {}", each.join("; ")))
         }

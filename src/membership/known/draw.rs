@@ -23,6 +23,11 @@ impl Known {
             version: 0,
             kind: self.own.kind,
             here: self.own.id.clone(),
+            complete: match self.own.kind {
+                Kind::Unknown => false,
+                Kind::Standalone | Kind::Fixed => true,
+                Kind::Swarm => self.roster_at.is_some(),
+            },
             members: members.into_iter().map(|(id, m)| (id, Arc::new(m))).collect(),
             service: self.own.service.clone(),
             directory: self.bound(),

@@ -126,7 +126,11 @@ impl Known {
             Some(Standing::Down) => Some(Absence::Down),
             Some(Standing::Active) | None => None,
         };
-        let Some(place) = place else { return Reach::Missing(swarm_says.unwrap_or(Absence::NoAgent)) };
+        let Some(place) = place else {
+            // Only who has seen the node list can say that nothing runs there.
+            let unseen = if self.roster_at.is_some() { Absence::NoAgent } else { Absence::Unreachable };
+            return Reach::Missing(swarm_says.unwrap_or(unseen));
+        };
         match self.tries.get(&place.at).map(|t| t.outcome) {
             // Our own dial is the better witness: Swarm may not have noticed yet that the node is back.
             Some(Ok(())) => Reach::Answering,
