@@ -115,9 +115,9 @@ async fn another_cluster_secret_is_named_as_such_on_both_sides() {
     let cluster = setup.start_only().await;
     let shown = |node: &Node| format!("127.0.0.1:{}", node.config.listen.peer_port);
     let secret = |m: &swarmgate::model::Member| m.reach == Reach::Missing(Absence::Secret);
-    for at in 0..2 {
+    for (at, other) in [(0, "node2"), (1, "node1")] {
         cluster.nodes[at].thinks(&shown(&cluster.nodes[2]), "has another secret", secret).await;
-        cluster.nodes[at].thinks(HOSTS[1 - at], "answers", |m| m.reach == Reach::Answering).await;
+        cluster.nodes[at].thinks(other, "answers", |m| m.reach == Reach::Answering).await;
         let list = cluster.client(at).get("/containers/json").await;
         assert_eq!(answered(&list), (200, "2/3", format!("{}=secret", shown(&cluster.nodes[2])).as_str()));
     }
@@ -177,13 +177,9 @@ async fn what_a_peer_asks_is_executed_here_or_refused_and_never_sent_on() {
         assert_eq!((refused.status, refused.header("content-type")), (421, "application/json"), "{other}");
         assert!(refused.message().contains(node.id().as_str()), "{}", refused.message());
     }
-    for at in 0..2 {
+    for (at, host) in HOSTS.iter().enumerate().take(2) {
         let seen = cluster.engine(at).seen();
-        assert!(
-            !seen.iter().any(|seen| seen.target.contains("from=peer")),
-            "nothing was sent on to {}",
-            HOSTS[at]
-        );
+        assert!(!seen.iter().any(|seen| seen.target.contains("from=peer")), "nothing was sent on to {host}");
     }
     let probe = ask("/_swarmgate/probe", &[]).await;
     assert_eq!(

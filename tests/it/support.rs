@@ -8,8 +8,8 @@ pub(crate) mod sign;
 
 use std::time::Duration;
 
-/// 20 s: what has not happened by then does not happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// 60 s: what has not happened by then does not happen, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for an event, and names it when it does not come.
 pub(crate) async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {

@@ -96,8 +96,8 @@ async fn a_client_that_is_gone_entirely_ends_the_engines_stream() {
 #[tokio::test]
 async fn an_engine_that_goes_away_ends_the_clients_stream() {
     let mut cluster = two().await;
-    for at in 0..2 {
-        let mut wire = attached(&cluster, HOSTS[at]).await;
+    for (at, host) in HOSTS.iter().enumerate() {
+        let mut wire = attached(&cluster, host).await;
         cluster.nodes[at].stop_engine().await;
         assert_eq!(wire.rest().await, "");
         cluster.nodes[at].start_engine();

@@ -26,6 +26,9 @@ pub(crate) const SECRET: &str = "what the server signs in tests";
 /// What the agents prove to each other.
 pub(crate) const CLUSTER_SECRET: &str = "what the agents of a test prove to each other";
 
+/// What a test changes in the configuration of the node at this place.
+type Change = Box<dyn Fn(usize, &mut Config)>;
+
 /// How a cluster is set up.
 pub(crate) struct Setup {
     scripts: Vec<Script>,
@@ -34,7 +37,7 @@ pub(crate) struct Setup {
     relays: bool,
     /// `None`: the first key that calls is associated.
     secret: Option<&'static str>,
-    change: Box<dyn Fn(usize, &mut Config)>,
+    change: Change,
 }
 
 impl Setup {
@@ -116,11 +119,13 @@ impl Setup {
             }
             let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
             let mut config = Config::from_args(&Args::from_flags(flags).unwrap()).unwrap();
-            // Whole soon; and a busy machine is no dead peer. Tests of dead ones set their own.
+            // Whole soon.
             (config.limits.refresh, config.limits.probe_missing) =
                 (Duration::from_millis(100), Duration::from_millis(50));
-            (config.limits.probe, config.limits.connect_peer) =
-                (Duration::from_secs(5), Duration::from_secs(5));
+            // A busy machine is no dead peer; tests of dead ones set their own.
+            let busy = Duration::from_secs(30);
+            (config.limits.probe, config.limits.connect_peer) = (busy, busy);
+            (config.limits.connect_engine, config.limits.list) = (busy, busy);
             (self.change)(at, &mut config);
             let relay = match self.relays {
                 true => Some(Relay::start(loopback(ports[at].1), loopback(ports[at].0)).await),
