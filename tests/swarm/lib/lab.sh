@@ -48,8 +48,8 @@ wire_node() {
 start_engine() {
   local node=$1 dir=$LAB/n$1 root=
   ! engine "$node" version >/dev/null 2>&1 || return 0
-  mkdir -p "$dir/data"
-  rm -rf "$dir/pid" "$dir/exec/containerd"            # left by an engine that was killed
+  mkdir -p "$dir/data" "$dir/run"
+  rm -f "$dir/pid" "$dir/exec/containerd/containerd.pid"   # left by an engine that was killed
   [ -s "$dir/hostname" ] || echo "node$node" >"$dir/hostname"
   wire_node "$node"
   [ "$node" != 3 ] || [ ! -x "$NEWER/usr/sbin/dockerd" ] || root=$NEWER
@@ -67,7 +67,7 @@ set -e
 dir=$1 root=$2 lab=$3 cgroup=$4
 hostname "$(cat "$dir/hostname")"
 mkdir -p /var/lib/docker
-mount -t tmpfs tmpfs /run
+mount --bind "$dir/run" /run   # it outlives the engine: a killed one finds its containers again and ends them
 if [ -n "$root" ]; then
   mount --bind "$root" "$root"
   mkdir -p "$root$lab" "$root/.old" "$root/var/lib/docker"
@@ -83,8 +83,11 @@ exec dockerd --exec-root "$dir/exec" --pidfile "$dir/pid" --exec-opt native.cgro
   --cgroup-parent "$cgroup" -H "unix://$dir/docker.sock" -H unix:///var/run/docker.sock
 '
 
-# The processes of node N that are left when its engine is gone or going: they name the node's directory.
-node_pids() { pgrep -f -- "$LAB/n$1/" || true; }
+# The processes of node N that are left when its engine is gone: those that name its directory, and its containers'.
+node_pids() {
+  pgrep -f -- "$LAB/n$1/" || true
+  find /sys/fs/cgroup -path "*/sg$1/*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u
+}
 
 # stop_engine NODE [kill]: an orderly stop, or kill -9 of the engine and its containerd.
 stop_engine() {
