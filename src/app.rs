@@ -18,7 +18,7 @@ use crate::data_dir::{self, Lock};
 use crate::dial::{Engine, Peers};
 use crate::discover::{self, Discovery};
 use crate::execute::{Budget, Executor};
-use crate::identify::Rules;
+use crate::identify::{Association, Rules};
 use crate::listen::{self, Admit, Door};
 use crate::membership::Membership;
 use crate::model::Cluster;
@@ -54,6 +54,8 @@ pub struct Agent {
     pub public: SocketAddr,
     /// The snapshots, for who wants to wait for one.
     pub cluster: watch::Receiver<Arc<Cluster>>,
+    /// What the association's store says, for the same.
+    pub association: watch::Receiver<Arc<Association>>,
     _data: Lock,
 }
 
@@ -129,6 +131,7 @@ pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> 
         record_keys: record_keys_seen,
     });
     associations.start(shutdown);
+    let association = associations.subscribe();
     let pipeline = Arc::new(Pipeline {
         membership: cluster.clone(),
         rules: Rules::of(&config.portainer),
@@ -168,7 +171,7 @@ pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> 
     let door = Door { listener, tls, admit, limits, shutdown: shutdown.clone() };
     shutdown.spawn(listen::serve(door, doors::handler(pipeline)));
     info!(address = %public, version = env!("CARGO_PKG_VERSION"), "serving");
-    Ok(Agent { public, cluster, _data: data })
+    Ok(Agent { public, cluster, association, _data: data })
 }
 
 fn say_what_is_odd(config: &Config) {

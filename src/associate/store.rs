@@ -54,7 +54,9 @@ impl Store {
     /// Looks for ever: at a steady pace, and at once when the snapshot changes what matters here.
     pub(super) async fn follow(&self) {
         let mut cluster = self.parts.swarm.cluster.clone();
+        let mut keys = self.parts.record_keys.clone();
         loop {
+            keys.mark_unchanged();
             let outlook = Outlook::of(&cluster.borrow_and_update());
             self.refresh(SystemTime::now()).await;
             let changed = async {
@@ -65,6 +67,8 @@ impl Store {
             };
             tokio::select! {
                 () = changed => {}
+                // A Swarm's records cannot be read before these are there, and until then nobody may call.
+                Ok(()) = keys.changed() => {}
                 () = pause(if matches!(*self.board.now(), Association::Unknown) { FIRST_READ } else { REREAD }) => {}
             }
         }

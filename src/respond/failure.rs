@@ -14,8 +14,8 @@ use crate::identify::Denied;
 pub enum Failure {
     #[error("refused at the gate")]
     Gate(#[from] GateError),
-    #[error("not identified: {0}")]
-    Denied(Denied),
+    #[error("not identified")]
+    Denied(#[source] Denied),
     #[error("not associated")]
     Claim(#[from] ClaimError),
     #[error("too many failed authentications")]

@@ -6,8 +6,17 @@
     reason = "the lints' exception for tests does not reach their helpers"
 )]
 
+mod alone;
+mod callers;
+mod faults;
+mod gate;
 mod lists;
 mod managers;
+mod passing;
+mod peers;
 mod scripted_engine;
+mod stopping;
+mod streams;
 mod support;
 mod targets;
+mod upgrades;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use swarmgate::app::{self, Agent};
 use swarmgate::cli::Args;
 use swarmgate::config::Config;
+use swarmgate::identify::Association;
 use swarmgate::model::{Cluster as Snapshot, Kind, Member, NodeId, Reach};
 use swarmgate::shutdown::{Ended, Shutdown};
 use tempfile::TempDir;
@@ -115,7 +116,9 @@ impl Setup {
             }
             let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
             let mut config = Config::from_args(&Args::from_flags(flags).unwrap()).unwrap();
-            // A busy machine is no dead peer. Tests of dead ones set their own.
+            // Whole soon; and a busy machine is no dead peer. Tests of dead ones set their own.
+            (config.limits.refresh, config.limits.probe_missing) =
+                (Duration::from_millis(100), Duration::from_millis(50));
             (config.limits.probe, config.limits.connect_peer) =
                 (Duration::from_secs(5), Duration::from_secs(5));
             (self.change)(at, &mut config);
@@ -177,6 +180,11 @@ impl Cluster {
                     && knows_leader(c)
             };
             node.snapshot("all nodes answer", whole).await;
+            if node.config.portainer.secret.is_none() {
+                let mut association = node.running().agent.association.clone();
+                let known = association.wait_for(|known| !matches!(**known, Association::Unknown));
+                soon("the association is known", known).await.unwrap();
+            }
         }
     }
 

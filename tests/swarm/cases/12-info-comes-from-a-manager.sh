@@ -1,6 +1,6 @@
 # /info says the same through every agent, a worker's too, and its base is the leader
 
-leader=$(node_id 1)
+leader=$(node_id "$(leader)")
 for node in "${NODES[@]}"; do
   get "$node" /info
   expect 200 "/info through node $node"

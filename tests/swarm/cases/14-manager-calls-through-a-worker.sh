@@ -2,7 +2,7 @@
 
 get 3 /services
 expect 200 "service list through the worker"
-same "the leader did it" node1 "$(header X-Node)"
+same "the leader did it" "node$(leader)" "$(header X-Node)"
 get 2 /services
 same "a manager does it itself" node2 "$(header X-Node)"
 get 3 /services -H 'X-Node: node3'

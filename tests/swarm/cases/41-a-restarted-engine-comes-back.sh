@@ -7,8 +7,6 @@ stop_engine 2
 at_end start_engine 2
 within 10 "node 2 is named" absent 1 node2
 answers 1 2/3 || fail "the others are not listed: $(header X-Node-Answered) $(header X-Node-Errors)"
-get 1 /services
-at_least "without quorum a manager call fails" 500 "$STATUS"
 start_engine 2
 within 60 "whole after the engine of node 2 is back" whole
 unwatch

@@ -4,26 +4,37 @@
 served_by() { # served_by ENTRY NODE
   get "$1" /services && [ "$STATUS" = 200 ] && [ "$(header X-Node)" = "node$2" ]
 }
-leader_is() { [ "$(engine 2 node inspect -f '{{with .ManagerStatus}}{{.Leader}}{{end}}' "$(node_id "$1")")" = true ]; }
+promote() { # promote BY NODE, until the node's own engine says so; from there on it is our agents' turn
+  engine "$1" node promote "node$2" >/dev/null
+  within 60 "the engine of node $2 is a manager" is_manager "$2"
+}
+demote() {
+  engine "$1" node demote "node$2" >/dev/null
+  within 60 "the engine of node $2 is a worker" is_worker "$2"
+}
+is_manager() { [ "$(engine "$1" info -f '{{.Swarm.ControlAvailable}}')" = true ]; }
+is_worker() { ! is_manager "$1"; }
 
-served_by 3 1 || fail "the worker's manager calls go to the leader first"
-at_end engine 1 node demote node3
-engine 1 node promote node3 >/dev/null
+first=$(leader)
+served_by 3 "$first" || fail "the worker's manager calls go to the leader first"
+at_end demote "$first" 3
+promote "$first" 3
 within 10 "a promoted node does it itself" served_by 3 3
-engine 1 node demote node3 >/dev/null
-within 10 "a demoted node passes it on" served_by 3 1
+demote "$first" 3
+within 10 "a demoted node passes it on" served_by 3 "$first"
 
 # The leader steps down: it takes three managers for that.
-engine 1 node promote node3 >/dev/null
+promote "$first" 3
 within 10 "promoted again" served_by 3 3
-at_end engine 2 node promote node1
-engine 2 node demote node1 >/dev/null
-not_here() { get 1 /services && [ "$STATUS" = 200 ] && [ "$(header X-Node)" != node1 ]; }
+other=$((3 - first))                                   # the one of the first two that does not lead
+at_end promote $other "$first"
+demote $other "$first"
+not_here() { get "$first" /services && [ "$STATUS" = 200 ] && [ "$(header X-Node)" != "node$first" ]; }
 within 10 "the former leader passes it on" not_here
-get 1 /info
-lacks "the base of /info is a manager" node1 "$(field .Name)"
-engine 2 node promote node1 >/dev/null
-within 10 "and serves itself once it is a manager again" served_by 1 1
-engine 1 node demote node3 >/dev/null
-within 10 "the worker is a worker again" not_node3
+get "$first" /info
+lacks "the base of /info is a manager" "node$first" "$(field .Name)"
+promote $other "$first"
+within 10 "and serves itself once it is a manager again" served_by "$first" "$first"
+demote $other 3
 not_node3() { get 3 /services && [ "$STATUS" = 200 ] && [ "$(header X-Node)" != node3 ]; }
+within 10 "the worker is a worker again" not_node3

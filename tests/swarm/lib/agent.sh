@@ -56,6 +56,22 @@ node_id() { engine "$1" info -f '{{.Swarm.NodeID}}'; }
 node_state() { engine 1 node inspect -f '{{.Status.State}}' "$1"; }
 node_is() { [ "$(node_state "$1")" = "$2" ]; }
 
+leader() { # the number of the node that leads, as a manager's engine says
+  local id; id=$(engine 2 node ls -f role=manager --format '{{.ID}} {{.ManagerStatus}}' | awk '$2 == "Leader" { print $1 }')
+  local node; for node in "${NODES[@]}"; do [ "$(node_id "$node")" != "$id" ] || echo "$node"; done
+}
+# The overlay network carries between all agents. After all of them were gone, some engines take most of a minute to
+# find each other's containers again, and no agent can do anything about that.
+overlay_carries() {
+  local from to address
+  for to in "${NODES[@]}"; do
+    address=$(agent_address "$to")
+    for from in "${NODES[@]}"; do
+      [ "$from" = "$to" ] || in_agent_netns "$from" timeout 0.3 bash -c "exec 3<>/dev/tcp/$address/9002" || return 1
+    done
+  done
+}
+
 # Every agent answers for every node.
 whole() { local node; for node in "${NODES[@]}"; do answers "$node" 3/3 || return 1; done; }
 answers() { # answers NODE N/M: the list of the agent on NODE is that complete

@@ -19,6 +19,7 @@ within() {
   until_true "$seconds" "$@" && return
   echo "last try of: $*" >&2
   "$@" >&2 || true
+  [ -z "${STATUS:-}" ] || last_answer >&2
   fail "$claim: not within $seconds s"
 }
 

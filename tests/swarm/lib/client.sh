@@ -43,6 +43,9 @@ inside() { local node=$1; shift; VIA="nsenter --net=/run/netns/sg$node" "$@"; }
 header() { # its value, or nothing; several are joined by a bar, which no claim expects
   tr -d '\r' <"$HEAD" | awk -v name="$1:" 'tolower($1) == tolower(name) { sub(/^[^:]*: */, ""); print }' | paste -sd '|'
 }
+last_answer() {
+  echo "last answer: $STATUS by $(header X-Node), answered $(header X-Node-Answered), errors $(header X-Node-Errors): $(head -c 200 "$BODY")"
+}
 body() { cat "$BODY"; }
 field() { jq -r "$1" "$BODY"; }
 expect() { # expect STATUS CLAIM
@@ -57,18 +60,19 @@ docker_at() {
   timeout --foreground "${LIMIT:-240}" docker --config "$config" --context "node$entry" "$@"
 }
 docker_config() { # the directory of the CLI's configuration, made once: its headers, and a context for each entry
-  local dir=$CLIENT/docker-$1 node more=()
+  local dir=$CLIENT/docker-$1 new more=()
   if [ ! -s "$dir/config.json" ]; then
     mkdir -p "$dir"
     cp -r "$CLIENT/contexts" "$dir/"
+    new=$(mktemp -p "$dir")
     case $1 in
       -) ;;
       manager) more=('X-PortainerAgent-ManagerOperation' 1) ;;
       *) more=(X-Node "$1") ;;
     esac
     "$SIGN" --key "$CLIENT/key.pem" --config |
-      jq --arg k "${more[0]:-}" --arg v "${more[1]:-}" 'if $k == "" then . else .HttpHeaders[$k] = $v end' >"$dir/new.$BASHPID"
-    mv "$dir/new.$BASHPID" "$dir/config.json"         # several may be at it
+      jq --arg k "${more[0]:-}" --arg v "${more[1]:-}" 'if $k == "" then . else .HttpHeaders[$k] = $v end' >"$new"
+    mv "$new" "$dir/config.json"                      # several may be at it
   fi
   echo "$dir"
 }

@@ -47,6 +47,7 @@ wire_node() {
 # Starts node N's engine and waits until it answers. Its host name is what $LAB/nN/hostname says.
 start_engine() {
   local node=$1 dir=$LAB/n$1 root=
+  ! engine "$node" version >/dev/null 2>&1 || return 0
   mkdir -p "$dir/data"
   rm -rf "$dir/pid" "$dir/exec/containerd"            # left by an engine that was killed
   [ -s "$dir/hostname" ] || echo "node$node" >"$dir/hostname"

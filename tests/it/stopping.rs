@@ -1,0 +1,151 @@
+//! The end of an agent, and what it wrote down on the way.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use swarmgate::shutdown::Ended;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use crate::support::client::{piece, whole};
+use crate::support::cluster::{CLUSTER_SECRET, SECRET, Setup};
+use crate::support::engine::answers;
+use crate::support::{engine, soon};
+
+#[tokio::test]
+async fn a_drain_lets_a_short_request_finish_and_refuses_new_connections() {
+    let mut cluster = Setup::fixed(&["node1", "node2"]).start().await;
+    for at in 0..2 {
+        let (started_tx, started) = oneshot::channel();
+        let (release, released) = oneshot::channel();
+        cluster.engine(at).on("/containers/json", answers::hold(started_tx, released));
+        let client = cluster.client(0);
+        let host = cluster.nodes[at].script.host.clone();
+        if at == 0 {
+            // Through the peer the same, with its own agent draining.
+            let call = async { client.get_with("/containers/json", &[("X-Node", "node1")]).await };
+            let held = async {
+                soon("it is inside", started).await.unwrap();
+                release.send(()).unwrap();
+            };
+            let (list, ()) = tokio::join!(call, held);
+            assert_eq!(list.status, 200, "{host}");
+            continue;
+        }
+        let node = &mut cluster.nodes[0];
+        let address = client.at;
+        let shutdown = node.shutdown().clone();
+        let call = async { client.get_with("/containers/json", &[("X-Node", "node2")]).await };
+        let held = async {
+            soon("it is inside", started).await.unwrap();
+            shutdown.drain();
+            soon("the port closes", async {
+                while TcpStream::connect(address).await.is_ok() {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+            release.send(()).unwrap();
+        };
+        let (list, ()) = tokio::join!(call, held);
+        assert_eq!((list.status, list.json().as_array().unwrap().len()), (200, 3), "{host}");
+        assert_eq!(soon("the end", node.finish(Duration::from_secs(15))).await, Ended::Clean);
+    }
+}
+
+#[tokio::test]
+async fn an_idle_agent_with_kept_connections_ends_at_once() {
+    let mut cluster = Setup::fixed(&["node1", "node2"]).start().await;
+    let mut idle = cluster.client(0).wire().await;
+    idle.ask("GET /_ping HTTP/1.1\nHost: a", "").await;
+    idle.through("\r\n\r\nOK").await;
+    for node in &mut cluster.nodes {
+        assert_eq!(soon("the end", node.finish(Duration::from_secs(15))).await, Ended::Clean);
+    }
+    assert_eq!(idle.rest().await, "");
+}
+
+#[tokio::test]
+async fn a_stream_is_cut_at_the_deadline_and_not_ended_cleanly() {
+    let mut cluster = Setup::fixed(&["node1", "node2"]).start().await;
+    let mut streams = Vec::new();
+    for (at, host) in ["node1", "node2"].into_iter().enumerate() {
+        let mut events =
+            cluster.client(0).open("GET", "/events", &[("X-Node", host)], whole("")).await.into_body();
+        cluster.engine(at).event("{}");
+        assert_eq!(piece(&mut events).await, "{}\n");
+        streams.push(events);
+    }
+    let ended = soon("the end", cluster.nodes[0].finish(Duration::from_millis(200))).await;
+    assert!(matches!(ended, Ended::Forced { left } if left >= 2), "{ended:?}");
+    for events in streams {
+        assert!(soon("the end of the stream", events.collect()).await.is_err());
+    }
+    for at in 0..2 {
+        soon("the engine's stream ends", cluster.engine(at).streams_become(0)).await;
+    }
+}
+
+/// What was logged until it was taken away.
+#[derive(Clone)]
+struct Buffer(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl io::Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(log) = &mut *self.0.lock().unwrap() {
+            log.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_log_line_has_a_signature_a_credential_or_a_secret() {
+    let log = Buffer(Arc::new(Mutex::new(Some(Vec::new()))));
+    let written = log.clone();
+    // For the whole process: what other tests log meanwhile is held to the same.
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || written.clone())
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let cluster = Setup::fixed(&["node1", "node2"]).start().await;
+    let client = cluster.client(0);
+    let [(_, key), (name, signature)] = cluster.signer.headers();
+    let headers = [
+        ("X-Node", "node2"),
+        ("Authorization", "Bearer of-portainer"),
+        ("Cookie", "portainer_api_key=of-portainer"),
+        ("X-Registry-Auth", "of-a-registry"),
+    ];
+    assert_eq!(client.get_with("/version?said=this", &headers).await.status, 200);
+    assert_eq!(client.get("/containers/json").await.status, 200);
+    cluster.engine(1).on("/containers/json", answers::garbage());
+    assert_eq!(client.get("/containers/json").await.header("x-node-errors"), "node2=malformed");
+    // As presented, valid and not.
+    let presented = [("X-PortainerAgent-PublicKey", key.as_str()), (name, signature.as_str())];
+    assert_eq!(client.stranger().get_with("/version", &presented).await.status, 200);
+    let wrong = [("X-PortainerAgent-PublicKey", key.as_str()), (name, "junk-signature")];
+    assert_eq!(client.stranger().get_with("/version", &wrong).await.status, 403);
+    assert_eq!(client.get_with("/version", &[("X-Node", "*")]).await.status, 400);
+    let id = engine::samples::id(&engine::samples::node_id("node1"), "container", 0);
+    assert_eq!(client.get(&format!("/containers/{id}/json")).await.status, 200);
+
+    let text = String::from_utf8(log.0.lock().unwrap().take().unwrap()).unwrap();
+    let lines = text.lines().filter(|line| line.contains("request") && line.contains("micros="));
+    assert!(lines.count() >= 8, "a line for each request");
+    assert!(text.contains("serving") && text.contains("/containers/json"));
+    for never in
+        [signature.as_str(), "junk-signature", "of-portainer", "of-a-registry", SECRET, CLUSTER_SECRET]
+    {
+        let line = text.lines().find(|line| line.contains(never));
+        assert!(line.is_none(), "{never}: {line:?}");
+    }
+}

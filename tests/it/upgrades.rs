@@ -1,0 +1,233 @@
+//! Connections that stop speaking HTTP: attach, exec, sessions, websockets, through one agent and through two.
+
+use crate::support::client::Wire;
+use crate::support::cluster::{Cluster, Setup};
+use crate::support::engine::{answers, samples};
+use crate::support::soon;
+
+const HOSTS: [&str; 2] = ["node1", "node2"];
+
+async fn two() -> Cluster {
+    Setup::fixed(&HOSTS).start().await
+}
+
+fn attach(host: &str) -> String {
+    let id = samples::id(&samples::node_id(host), "container", 0);
+    format!(
+        "POST /v1.41/containers/{id}/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\nHost: a\nX-Node: {host}\n\
+         Connection: Upgrade\nUpgrade: tcp\nContent-Length: 0"
+    )
+}
+
+async fn attached(cluster: &Cluster, host: &str) -> Wire {
+    let mut wire = cluster.client(0).wire().await;
+    wire.ask(&attach(host), "").await;
+    let head = wire.head().await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{host}: {head}");
+    let lower = head.to_ascii_lowercase();
+    assert!(lower.contains("upgrade: tcp\r\n") && lower.contains("connection: upgrade\r\n"), "{head}");
+    assert!(
+        lower.contains("portainer-agent: 2.23.0\r\n") && lower.contains(&format!("x-node: {host}\r\n")),
+        "{head}"
+    );
+    // What the engine said in one piece with its head is not lost.
+    assert_eq!(wire.through("\n").await, format!("attached on {host}\n"));
+    wire
+}
+
+#[tokio::test]
+async fn attach_echoes_and_after_a_half_close_the_rest_still_comes() {
+    let cluster = two().await;
+    for (at, host) in HOSTS.iter().enumerate() {
+        let mut wire = attached(&cluster, host).await;
+        for line in ["ls\n", "\0\u{1}\u{fffd}\n", "exit\n"] {
+            wire.write(line.as_bytes()).await;
+            assert_eq!(wire.through("\n").await, line, "{host}");
+        }
+        wire.half_close().await;
+        assert_eq!(wire.rest().await, "bye\n", "{host}");
+        soon("its end", cluster.engine(at).streams_become(0)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_sends_early_is_kept() {
+    let cluster = two().await;
+    for host in HOSTS {
+        let mut wire = cluster.client(0).wire().await;
+        wire.ask(&attach(host), "early\nbirds\n").await;
+        assert!(wire.head().await.starts_with("HTTP/1.1 101"), "{host}");
+        wire.half_close().await;
+        assert_eq!(wire.rest().await, format!("attached on {host}\nearly\nbirds\nbye\n"));
+    }
+}
+
+#[tokio::test]
+async fn megabytes_pass_both_ways_unchanged() {
+    let cluster = two().await;
+    for host in HOSTS {
+        let mut wire = attached(&cluster, host).await;
+        let sent: Vec<u8> = (0..4_u32 << 20).map(|n| (n % 251) as u8).collect();
+        let (mut reading, mut writing) = tokio::io::split(&mut wire.stream);
+        let mut heard = vec![0; sent.len()];
+        let both = async {
+            let (read, written) = tokio::join!(
+                tokio::io::AsyncReadExt::read_exact(&mut reading, &mut heard),
+                tokio::io::AsyncWriteExt::write_all(&mut writing, &sent),
+            );
+            (read.unwrap(), written.unwrap())
+        };
+        soon("the echo", both).await;
+        assert!(heard == sent, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_entirely_ends_the_engines_stream() {
+    let cluster = two().await;
+    for (at, host) in HOSTS.iter().enumerate() {
+        let wire = attached(&cluster, host).await;
+        soon("a stream", cluster.engine(at).streams_become(1)).await;
+        drop(wire);
+        soon(&format!("the end of the stream on {host}"), cluster.engine(at).streams_become(0)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_goes_away_ends_the_clients_stream() {
+    let mut cluster = two().await;
+    for at in 0..2 {
+        let mut wire = attached(&cluster, HOSTS[at]).await;
+        cluster.nodes[at].stop_engine().await;
+        assert_eq!(wire.rest().await, "");
+        cluster.nodes[at].start_engine();
+    }
+}
+
+#[tokio::test]
+async fn exec_is_made_started_and_echoes() {
+    let cluster = two().await;
+    for host in HOSTS {
+        let on = [("X-Node", host), ("Content-Type", "application/json")];
+        let id = samples::id(&samples::node_id(host), "container", 0);
+        let made = cluster
+            .client(0)
+            .call("POST", &format!("/v1.41/containers/{id}/exec"), &on, r#"{"Cmd":["sh"]}"#)
+            .await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        let exec = made.json()["Id"].as_str().unwrap().to_owned();
+        let mut wire = cluster.client(0).wire().await;
+        let body = r#"{"Detach":false,"Tty":true}"#;
+        let head = format!(
+            "POST /v1.41/exec/{exec}/start HTTP/1.1\nHost: a\nX-Node: {host}\nConnection: Upgrade\nUpgrade: tcp\n\
+             Content-Type: application/json\nContent-Length: {}",
+            body.len()
+        );
+        wire.ask(&head, &format!("{body}early\n")).await;
+        assert!(wire.head().await.starts_with("HTTP/1.1 101"));
+        assert_eq!(wire.through("early\n").await, format!("exec on {host}\nearly\n"));
+        wire.write(b"ls\n").await;
+        assert_eq!(wire.through("\n").await, "ls\n");
+        wire.half_close().await;
+        assert_eq!(wire.rest().await, "bye\n");
+        let detached =
+            cluster.client(0).call("POST", &format!("/exec/{exec}/start"), &on, r#"{"Detach":true}"#).await;
+        assert_eq!(detached.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn sessions_and_websockets_have_their_own_door() {
+    let cluster = two().await;
+    for host in HOSTS {
+        let id = samples::id(&samples::node_id(host), "container", 0);
+        for (first, token, more) in [
+            ("POST /session".to_owned(), "h2c", "X-Docker-Expose-Session-Uuid: u\nContent-Length: 0"),
+            ("POST /grpc".to_owned(), "h2c", "Content-Length: 0"),
+            (
+                format!("GET /v1.41/containers/{id}/attach/ws?stream=1"),
+                "websocket",
+                "Sec-WebSocket-Version: 13\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nOrigin: https://elsewhere",
+            ),
+        ] {
+            let mut wire = cluster.client(0).wire().await;
+            let head = format!(
+                "{first} HTTP/1.1\nHost: a\nX-Node: {host}\nConnection: Upgrade\nUpgrade: {token}\n{more}"
+            );
+            wire.ask(&head, "").await;
+            let head = wire.head().await.to_ascii_lowercase();
+            assert!(
+                head.starts_with("http/1.1 101") && head.contains(&format!("upgrade: {token}\r\n")),
+                "{first}: {head}"
+            );
+            assert_eq!(
+                head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"),
+                token == "websocket"
+            );
+            wire.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+            assert_eq!(
+                wire.through("SM\r\n\r\n").await,
+                "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                "{first} on {host}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_closes_and_what_came_with_it_is_no_request() {
+    let cluster = two().await;
+    for (at, host) in HOSTS.iter().enumerate() {
+        let mut wire = cluster.client(0).wire().await;
+        let id = samples::id(&samples::node_id(host), "container", 0);
+        let head = attach(host).replace(&id, "unknown");
+        wire.ask(&head, "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let head = wire.head().await.to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 404") && head.contains("connection: close\r\n"), "{head}");
+        assert_eq!(wire.rest().await, "{\"message\":\"No such container: unknown\"}\n");
+        assert!(!cluster.engine(at).seen().iter().any(|seen| seen.target.contains("smuggled")), "{host}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_upgrade_attach_is_an_ordinary_answer_that_flows() {
+    let cluster = two().await;
+    for (at, host) in HOSTS.iter().enumerate() {
+        let mut wire = cluster.client(0).wire().await;
+        wire.ask(&attach(host).replace("Connection: Upgrade\nUpgrade: tcp\n", ""), "").await;
+        assert!(wire.head().await.starts_with("HTTP/1.1 200"), "{host}");
+        wire.through(&format!("attached on {host}\n")).await;
+        cluster.engine(at).log("later\n");
+        wire.through("later\n").await;
+        drop(wire);
+        soon("its end", cluster.engine(at).streams_become(0)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_to_a_node_that_cannot_be_reached_is_refused_as_an_answer() {
+    let mut cluster = two().await;
+    cluster.nodes[1].kill().await;
+    let mut wire = cluster.client(0).wire().await;
+    wire.ask(&attach("node2"), "").await;
+    let head = wire.head().await;
+    assert!(head.starts_with("HTTP/1.1 502"), "{head}");
+    cluster.nodes[0].stop_engine().await;
+    let mut wire = cluster.client(0).wire().await;
+    wire.ask(&attach("node1"), "").await;
+    let head = wire.head().await;
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+}
+
+#[tokio::test]
+async fn an_upgrade_connection_is_never_used_again() {
+    let cluster = two().await;
+    cluster.engine(0).on("/plugins", answers::respond(200, answers::JSON, "[]"));
+    let before = cluster.engine(0).connections();
+    for _ in 0..3 {
+        let mut wire = attached(&cluster, "node1").await;
+        wire.half_close().await;
+        wire.rest().await;
+    }
+    assert!(cluster.engine(0).connections() >= before + 3);
+}
