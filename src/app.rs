@@ -8,11 +8,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use crate::associate::{self, Associations, Swarm, judge::Start};
+use crate::associate::{self, Associations, RecordKey, Swarm, judge::Start};
 use crate::config::{self, Config};
 use crate::data_dir::{self, Lock};
 use crate::dial::{Engine, Peers};
@@ -22,7 +23,7 @@ use crate::identify::{Association, Rules};
 use crate::listen::{self, Admit, Door};
 use crate::membership::Membership;
 use crate::model::Cluster;
-use crate::pipeline::{Failures, Pipeline};
+use crate::pipeline::{Failures, Leashes, Pipeline};
 use crate::respond::chain;
 use crate::shutdown::{Ended, Shutdown};
 use crate::telemetry;
@@ -130,9 +131,7 @@ pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> 
     }
     let engine = Engine::new(&config.engine, &limits, shutdown.clone())?;
     let identity = PublicIdentity::load_or_make(&config.data, &config.tls, &doors::own_names())?;
-    let listener = listen::bind(config.listen.host, config.listen.port)
-        .map_err(|source| Fatal::Bind { port: config.listen.port, source })?;
-    let public = listener.local_addr().map_err(|source| Fatal::Bind { port: config.listen.port, source })?;
+    let (listener, public) = bound(&config)?;
 
     let membership = Membership::new(discover::nobody_yet());
     let cluster = membership.subscribe();
@@ -140,32 +139,21 @@ pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> 
     let (peer_client, peer_client_seen) = watch::channel(None);
     let (record_keys, record_keys_seen) = watch::channel(None);
     let peers = Peers::new(peer_client_seen, Arc::clone(&limits), shutdown.clone());
-    let associations = Associations::new(associate::Parts {
-        start: Start::of(&config.portainer),
-        data: config.data.clone(),
-        peers: config.cluster.peers.clone(),
-        peer_port: config.listen.peer_port,
-        swarm: Swarm { engine: engine.clone(), peers: peers.clone(), cluster: cluster.clone() },
-        record_keys: record_keys_seen,
-    });
+    let swarm = Swarm { engine: engine.clone(), peers: peers.clone(), cluster: cluster.clone() };
+    let associations = associations(&config, swarm, record_keys_seen);
     associations.start(shutdown);
     let association = associations.subscribe();
-    let pipeline = Arc::new(Pipeline {
-        membership: cluster.clone(),
-        rules: Rules::of(&config.portainer),
-        associations,
-        executor: Executor {
-            engine: engine.clone(),
-            peers: peers.clone(),
-            budget: Budget::new(limits.merge_bytes),
-            limits: Arc::clone(&limits),
-            hints: hints.clone(),
-            shutdown: shutdown.clone(),
-        },
-        failures: Failures::new(&limits),
-        agent_version: HeaderValue::from_str(&config.portainer.agent_version)
-            .unwrap_or(HeaderValue::from_static("2.23.0")),
-    });
+    let executor = Executor {
+        engine: engine.clone(),
+        peers: peers.clone(),
+        budget: Budget::new(limits.merge_bytes),
+        limits: Arc::clone(&limits),
+        hints: hints.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let pipeline = pipeline(&config, cluster.clone(), associations, executor);
+    let (leashed, snapshots) = (Arc::clone(&pipeline), cluster.clone());
+    shutdown.until_draining(async move { leashed.leashes.follow(snapshots).await });
     let tls = identity.watch();
     shutdown.spawn(identity.keep(shutdown.clone()));
     discover::start(Discovery {
@@ -190,6 +178,46 @@ pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> 
     shutdown.spawn(listen::serve(door, doors::handler(pipeline)));
     info!(address = %public, version = env!("CARGO_PKG_VERSION"), "serving");
     Ok(Agent { public, cluster, association, _data: data })
+}
+
+fn bound(config: &Config) -> Result<(TcpListener, SocketAddr), Fatal> {
+    let port = config.listen.port;
+    let listener = listen::bind(config.listen.host, port).map_err(|source| Fatal::Bind { port, source })?;
+    let public = listener.local_addr().map_err(|source| Fatal::Bind { port, source })?;
+    Ok((listener, public))
+}
+
+fn associations(
+    config: &Config,
+    swarm: Swarm,
+    record_keys: watch::Receiver<Option<Vec<RecordKey>>>,
+) -> Associations {
+    Associations::new(associate::Parts {
+        start: Start::of(&config.portainer),
+        data: config.data.clone(),
+        peers: config.cluster.peers.clone(),
+        peer_port: config.listen.peer_port,
+        swarm,
+        record_keys,
+    })
+}
+
+fn pipeline(
+    config: &Config,
+    membership: watch::Receiver<Arc<Cluster>>,
+    associations: Associations,
+    executor: Executor,
+) -> Arc<Pipeline> {
+    let announced = HeaderValue::from_str(&config.portainer.agent_version);
+    Arc::new(Pipeline {
+        membership,
+        rules: Rules::of(&config.portainer),
+        associations,
+        failures: Failures::new(&executor.limits),
+        executor,
+        leashes: Leashes::default(),
+        agent_version: announced.unwrap_or(HeaderValue::from_static("2.23.0")),
+    })
 }
 
 fn say_what_is_odd(config: &Config) {

@@ -24,6 +24,7 @@ pub struct Client {
     known: AtomicBool,
     unhurried: AtomicBool,
     leash: watch::Sender<Option<CancellationToken>>,
+    cut: CancellationToken,
 }
 
 impl Client {
@@ -34,6 +35,7 @@ impl Client {
             known: AtomicBool::new(false),
             unhurried: AtomicBool::new(false),
             leash: watch::Sender::new(None),
+            cut: CancellationToken::new(),
         }
     }
 
@@ -63,8 +65,20 @@ impl Client {
         self.unhurried.load(Ordering::Relaxed)
     }
 
-    /// Ends when the credential that opened this connection is revoked; pends for ever otherwise.
+    /// Ends this connection: it takes too long over something that others wait for.
+    pub fn cut(&self) {
+        self.cut.cancel();
+    }
+
+    /// Ends when the credential that opened this connection is revoked, or it was cut; pends for ever otherwise.
     pub async fn revoked(&self) {
+        tokio::select! {
+            () = self.cut.cancelled() => {}
+            () = self.leash_ends() => {}
+        }
+    }
+
+    async fn leash_ends(&self) {
         let mut leash = self.leash.subscribe();
         let token = match leash.wait_for(Option::is_some).await {
             Ok(held) => held.clone(),

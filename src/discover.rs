@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::dial::{Engine, Peers};
@@ -34,6 +34,9 @@ use pace::{Pace, Rounds};
 
 /// 256 events: a dial of each node of a large cluster at once; the writer takes one in microseconds.
 const EVENTS: usize = 256;
+
+/// EX_SOFTWARE of sysexits.h, as the watchdog's.
+const EX_SOFTWARE: i32 = 70;
 
 /// What discovery works with.
 pub struct Discovery {
@@ -87,14 +90,23 @@ pub fn start(discovery: Discovery) {
     shared.run(probe::follow(Arc::clone(&shared), pace.rounds(), hints, nudge));
 }
 
+/// Discovery that broke would leave a snapshot that looks alive and never changes again. A new process is better.
+struct Alarm;
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            error!("discovery broke; ending, so that the agent can be started anew");
+            std::process::exit(EX_SOFTWARE);
+        }
+    }
+}
+
 impl Shared {
     fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let shutdown = self.shutdown.clone();
-        self.shutdown.spawn(async move {
-            tokio::select! {
-                () = work => {}
-                () = shutdown.draining() => {}
-            }
+        self.shutdown.until_draining(async move {
+            let _alarm = Alarm;
+            work.await;
         });
     }
 

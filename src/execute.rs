@@ -69,6 +69,8 @@ pub enum Fail {
     Silent { node: String, after: Duration },
     #[error("node {node} answered with a redirect")]
     Redirect { node: String },
+    #[error("merges hold all the memory that they may")]
+    Busy,
     #[error("node {node} switched protocols unasked")]
     Unasked { node: String },
     #[error("node {node} is not where it was")]

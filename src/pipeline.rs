@@ -1,6 +1,7 @@
 //! The whole daemon, once per request: identify, decide, execute, respond.
 
 mod failures;
+mod leashes;
 mod own;
 
 use std::sync::Arc;
@@ -24,6 +25,10 @@ use crate::model::api_path::ApiPath;
 use crate::model::{Absence, Caller, Cluster, Dialect, Hint, NodeId, Reach, Role};
 use crate::respond::{Failure, chain, respond};
 pub use failures::Failures;
+pub use leashes::Leashes;
+
+/// 256 characters of a path are logged.
+const LOGGED: usize = 256;
 
 /// 1 MiB: no body of a manager route is larger (a config's or secret's data are at most half of it).
 const REPEATABLE: usize = 1 << 20;
@@ -38,6 +43,7 @@ pub struct Pipeline {
     pub associations: Associations,
     pub executor: Executor,
     pub failures: Failures,
+    pub leashes: Leashes,
     /// What the header `Portainer-Agent` says.
     pub agent_version: HeaderValue,
 }
@@ -109,8 +115,11 @@ impl Pipeline {
         if let Side::Peer(node) = &client.side {
             // A connection can outlive its node's place in the Swarm.
             let listed = cluster.directory.get(&client.remote.ip().to_canonical()) == Some(node);
-            let known = cluster.service.is_none() || listed;
-            return if known { Ok(Caller::Peer(node.clone())) } else { Err(Failure::Delisted) };
+            if cluster.service.is_some() && !listed {
+                return Err(Failure::Delisted);
+            }
+            client.authenticated(&self.leashes.of(node, client.remote.ip().to_canonical()));
+            return Ok(Caller::Peer(node.clone()));
         }
         if route(&head.method, path).access == Access::Open {
             return Ok(Caller::Anyone);
@@ -290,6 +299,8 @@ fn carried(body: Body) -> Body {
 
 /// The log's side of a failure, once: what happened, with its causes.
 fn note(failure: &Failure, client: &Client, path: &str) {
+    // Whoever asks chooses the path; a line of a log stays a line.
+    let path: String = path.chars().take(LOGGED).collect();
     let error = chain(failure);
     // Whoever signs can ask while nothing is known yet; that must not fill the log.
     let early = matches!(failure, Failure::Denied(Denied::NotYet));

@@ -43,6 +43,20 @@ impl Shutdown {
         }));
     }
 
+    /// Runs `task` until it ends or draining starts: for what follows something for ever.
+    pub fn until_draining<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let draining = self.draining.clone();
+        self.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = draining.cancelled() => {}
+            }
+        });
+    }
+
     /// Starts draining; returns at once.
     pub fn drain(&self) {
         self.draining.cancel();

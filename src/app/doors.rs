@@ -42,10 +42,10 @@ struct Material {
     secrets: Vec<Vec<u8>>,
 }
 
+type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
 /// What `listen` is handed: the pipeline, as a function.
-pub(super) fn handler(
-    pipeline: Arc<Pipeline>,
-) -> impl Fn(Request<Body>, Arc<Client>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Clone {
+pub(super) fn handler(pipeline: Arc<Pipeline>) -> impl Fn(Request<Body>, Arc<Client>) -> Answering + Clone {
     move |request, client| Box::pin(Arc::clone(&pipeline).answer(request, client))
 }
 
@@ -122,6 +122,7 @@ impl PeerDoors {
         self.record_keys.send_replace(Some(keys));
         let shown = match shown {
             Some(shown) => {
+                self.pipeline.leashes.cut_all();
                 shown.send_replace(server);
                 shown
             }

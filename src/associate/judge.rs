@@ -92,6 +92,11 @@ impl Survey {
 pub fn next(survey: &Survey, seen: Option<&Record>, start: Start, now: SystemTime) -> Next {
     let n = following(survey, seen);
     let present = match (&survey.best, seen) {
+        (None, None) if survey.bad.iter().any(|(_, bad)| bad.is_unproved()) => {
+            // Somebody was or could be associated here under a secret, or a service, that is not ours. Whoever changed
+            // that did not ask for another window.
+            return Next::Write(Record { until: 0, ..first(n, start, now) });
+        }
         (None, None) => return Next::Write(first(n, start, now)),
         (None, Some(seen)) => return Next::Keep(seen.clone()),
         (Some(best), Some(seen)) if best.record.n < seen.n => return Next::Keep(seen.clone()),

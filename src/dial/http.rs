@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{Extensions, HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
@@ -115,6 +115,11 @@ impl<D: Dial> Http<D> {
     /// Every hop has its own Host and version; the rest stays as the caller set it.
     fn addressed(&self, mut request: Request<Body>) -> Request<Body> {
         request.headers_mut().insert(HOST, self.host.clone());
+        let announced = request.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+        if announced && http_body::Body::is_end_stream(request.body()) {
+            // What is announced and never sent would be taken out of the next request on this connection.
+            request.headers_mut().remove(CONTENT_LENGTH);
+        }
         *request.version_mut() = Version::HTTP_11;
         request
     }

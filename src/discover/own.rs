@@ -23,14 +23,14 @@ pub(super) use container::{Container, container_of};
 /// 0.1 to 5 s between two tries of an engine that is not there: at once when it comes back soon, cheap when not.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// 3 answers in a row must say that the Swarm is gone before it is believed: what is standalone can be claimed by
-/// whoever comes first, and an engine that starts up may not have found its Swarm yet.
-const LEAVINGS: u32 = 3;
+/// 10 s of answers must say that the Swarm is gone before it is believed: what is standalone can be claimed by whoever
+/// comes first, and an engine that starts up may not have found its Swarm yet.
+const LEAVING: Duration = Duration::from_secs(10);
 
 pub(super) async fn follow(shared: Arc<Shared>, mut pace: Pace) {
     let mut said: Option<String> = None;
     let mut delay = BACK_OFF.0;
-    let mut left = 0;
+    let mut left = None;
     loop {
         match ask_all(&shared, &mut left).await {
             Ok((own, networks)) => {
@@ -69,13 +69,17 @@ async fn publish(shared: &Shared, own: Own, networks: Option<Vec<Network>>) {
     }
 }
 
-async fn ask_all(shared: &Shared, left: &mut u32) -> Result<(Own, Option<Vec<Network>>), Unanswered> {
+async fn ask_all(
+    shared: &Shared,
+    left: &mut Option<Instant>,
+) -> Result<(Own, Option<Vec<Network>>), Unanswered> {
     let engine = &shared.engine;
     let (info, version) = tokio::join!(ask::engine(engine, "/info"), ask::engine(engine, "/version"));
     let (info, version): (Info, Version) = (info?, version?);
     let member = info.swarm_id()?;
-    *left = if member.is_none() { *left + 1 } else { 0 };
-    if member.is_none() && shared.membership.now().kind == Kind::Swarm && *left < LEAVINGS {
+    if member.is_some() {
+        *left = None;
+    } else if was_in_swarm(shared) && left.get_or_insert_with(Instant::now).elapsed() < LEAVING {
         return Err(Unanswered::Undecided { state: info.swarm.state });
     }
     let container = container_at(&shared.engine).await?;
@@ -91,6 +95,15 @@ async fn ask_all(shared: &Shared, left: &mut u32) -> Result<(Own, Option<Vec<Net
     };
     let addresses = own_addresses(shared, container.as_ref(), networks.as_deref());
     Ok((info.own(kind, id, version.range(), service, addresses), networks))
+}
+
+/// Whether this agent knows, or remembers from an earlier run, that its engine is in a Swarm.
+fn was_in_swarm(shared: &Shared) -> bool {
+    match shared.membership.now().kind {
+        Kind::Swarm => true,
+        Kind::Unknown => shared.config.data.join("association-cache.json").exists(),
+        Kind::Standalone | Kind::Fixed => false,
+    }
 }
 
 /// A Swarm says who its nodes are, whatever else is configured; a static list then only says where to dial.

@@ -1,6 +1,7 @@
 //! The bytes that all merges together may hold: others queue, one always runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -29,21 +30,39 @@ impl Budget {
 }
 
 impl Lease {
-    /// Waits until `bytes` more may be held.
+    /// Waits until `bytes` more may be held; false if that takes longer than `patience`.
     ///
     /// Merges that each hold a part and wait for the rest would wait for ever, so one of them at a time may
     /// exceed the budget; it runs to its end and lets the next one do so.
-    pub async fn grow(&mut self, bytes: usize) {
+    pub async fn grow(&mut self, bytes: usize, patience: Duration) -> bool {
         if self.overdraft.is_some() {
-            return;
+            return true;
         }
         let count = u32::try_from(bytes).unwrap_or(u32::MAX);
         if let Ok(more) = Arc::clone(&self.budget.bytes).try_acquire_many_owned(count) {
-            return self.keep(more);
+            self.keep(more);
+            return true;
         }
-        tokio::select! {
-            Ok(more) = Arc::clone(&self.budget.bytes).acquire_many_owned(count) => self.keep(more),
-            Ok(turn) = Arc::clone(&self.budget.overdraft).acquire_owned() => self.overdraft = Some(turn),
+        let turn = async {
+            tokio::select! {
+                Ok(more) = Arc::clone(&self.budget.bytes).acquire_many_owned(count) => (Some(more), None),
+                Ok(turn) = Arc::clone(&self.budget.overdraft).acquire_owned() => (None, Some(turn)),
+            }
+        };
+        let Ok((more, turn)) = tokio::time::timeout(patience, turn).await else { return false };
+        self.overdraft = turn;
+        if let Some(more) = more {
+            self.keep(more);
+        }
+        true
+    }
+
+    /// Gives back what is beyond `bytes`: that much has been sent.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        if let Some(held) = &mut self.held
+            && let Some(sent) = held.num_permits().checked_sub(bytes)
+        {
+            drop(held.split(sent));
         }
     }
 
@@ -60,6 +79,8 @@ mod tests {
     use super::*;
     use tokio_test_free::poll_once;
 
+    const LONG: Duration = Duration::from_secs(60);
+
     /// Polls a future once: whether it is ready says whether a merge has to queue.
     mod tokio_test_free {
         use std::future::Future;
@@ -75,12 +96,12 @@ mod tests {
     async fn one_merge_may_exceed_the_budget_and_the_next_waits_for_it() {
         let budget = Budget::new(100);
         let mut first = budget.lease();
-        first.grow(80).await;
-        first.grow(80).await;
+        assert!(first.grow(80, LONG).await);
+        assert!(first.grow(80, LONG).await);
         let mut second = budget.lease();
-        second.grow(20).await;
+        assert!(second.grow(20, LONG).await);
         {
-            let mut waiting = Box::pin(second.grow(1));
+            let mut waiting = Box::pin(second.grow(1, LONG));
             assert!(!poll_once(waiting.as_mut()));
             drop(first);
             assert!(poll_once(waiting.as_mut()));
@@ -92,9 +113,29 @@ mod tests {
         let budget = Budget::new(100);
         for _ in 0..10 {
             let mut lease = budget.lease();
-            lease.grow(60).await;
-            lease.grow(40).await;
+            assert!(lease.grow(60, LONG).await);
+            assert!(lease.grow(40, LONG).await);
         }
         assert_eq!(budget.bytes.available_permits(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_too_long_is_told_so() {
+        let budget = Budget::new(100);
+        let mut first = budget.lease();
+        assert!(first.grow(100, LONG).await);
+        let mut second = budget.lease();
+        assert!(second.grow(100, LONG).await, "the overdraft");
+        assert!(!budget.lease().grow(1, LONG).await);
+    }
+
+    #[tokio::test]
+    async fn what_has_been_sent_is_given_back_before_the_end() {
+        let budget = Budget::new(100);
+        let mut lease = budget.lease();
+        assert!(lease.grow(100, LONG).await);
+        lease.shrink_to(30);
+        lease.shrink_to(60);
+        assert_eq!(budget.bytes.available_permits(), 70);
     }
 }

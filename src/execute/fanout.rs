@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, h
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::attend::Pulse;
@@ -21,6 +22,12 @@ use crate::dial;
 use crate::merge::{self, Order, Parsed};
 use crate::model::api_path::ApiPath;
 use crate::model::{Absence, ApiVersion, Caller, Cluster, Dialect, Hint, Member, NodeId};
+
+/// No word for `X-Node-Errors`: it is not the node that is at fault.
+const BUSY: &str = "busy";
+
+/// 4 KiB: a quarter of the read buffer that a frame may pin.
+const SMALL: usize = 4 << 10;
 
 /// Who is asked, who cannot be, and what comes of it.
 pub(super) struct Wanted {
@@ -75,6 +82,9 @@ impl Executor {
         let asking =
             selected.queries.iter().map(|(member, query)| self.part(member, &question, query, &lease));
         let (parts, mut missed) = split(join_all(asking).await);
+        if missed.iter().any(|missed| missed.reason == BUSY) {
+            return Err(Fail::Busy);
+        }
         if let Some(answer) = refused_alike(&parts, &missed, cluster) {
             return Ok(answer);
         }
@@ -88,12 +98,26 @@ impl Executor {
             return Err(Fail::Partial(tally));
         }
         let merged = merge_parts(parsed, asked, &selected, &tally);
-        let body = Slices::new(merged, lease.into_inner());
+        let body = Slices::new(merged, lease.into_inner(), self.until_sent(asked));
         let mut response = Response::new(Body::Empty);
         *response.headers_mut() = head;
         response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
         *response.body_mut() = Body::boxed(body);
         Ok(Answer { response, by: Arc::clone(cluster.me()), tally: Some(tally) })
+    }
+
+    /// A client that takes a merged answer in drips holds memory that others wait for: in the end its connection is
+    /// cut. Cancelling the token calls that off.
+    fn until_sent(&self, asked: &Asked) -> CancellationToken {
+        let (sent, client, after) =
+            (CancellationToken::new(), Arc::clone(&asked.client), self.limits.plain_get);
+        let watched = sent.clone();
+        self.shutdown.spawn(async move {
+            if tokio::time::timeout(after, watched.cancelled()).await.is_err() {
+                client.cut();
+            }
+        });
+        sent
     }
 
     /// One node's whole answer, or why there is none.
@@ -219,33 +243,66 @@ impl Executor {
         lease: &Mutex<Lease>,
         pulse: &Pulse,
     ) -> Result<Bytes, Missed> {
-        let mut frames: Vec<Bytes> = Vec::new();
-        let mut total = 0;
+        let mut gathered = Gathered::default();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| missed(member, "malformed", &error))?;
             pulse.beat();
             let Ok(data) = frame.into_data() else { continue };
-            total += data.len();
-            if total > self.limits.part_bytes {
+            if gathered.total + data.len() > self.limits.part_bytes {
                 return Err(missed(member, "too-large", &"its answer exceeds the limit of a node"));
             }
-            pulse.held_up(async { lease.lock().await.grow(data.len()).await }).await;
-            frames.push(data);
+            let patience = self.limits.list;
+            if !pulse.held_up(async { lease.lock().await.grow(data.len(), patience).await }).await {
+                return Err(missed(
+                    member,
+                    BUSY,
+                    &"the merges that run hold all the memory there is for them",
+                ));
+            }
+            gathered.add(data);
         }
-        Ok(whole(frames, total))
+        Ok(gathered.whole())
     }
 }
 
-/// Joins frames, and frees each as it is copied.
-fn whole(mut frames: Vec<Bytes>, total: usize) -> Bytes {
-    if frames.len() == 1 {
-        return frames.pop().unwrap_or_default();
+/// One answer as it comes in.
+#[derive(Default)]
+struct Gathered {
+    frames: Vec<Bytes>,
+    small: BytesMut,
+    total: usize,
+}
+
+impl Gathered {
+    /// A small frame pins a whole read buffer; those are copied together, so that what is held is what was counted.
+    fn add(&mut self, data: Bytes) {
+        self.total += data.len();
+        if data.len() < SMALL {
+            self.small.extend_from_slice(&data);
+        } else {
+            self.flush();
+            self.frames.push(data);
+        }
     }
-    let mut whole = BytesMut::with_capacity(total);
-    for frame in frames {
-        whole.extend_from_slice(&frame);
+
+    fn flush(&mut self) {
+        if !self.small.is_empty() {
+            self.frames.push(self.small.split().freeze());
+        }
     }
-    whole.freeze()
+
+    /// Joins the frames, and frees each as it is copied.
+    fn whole(mut self) -> Bytes {
+        self.flush();
+        if self.frames.len() == 1 {
+            return self.frames.pop().unwrap_or_default();
+        }
+        let mut whole = BytesMut::with_capacity(self.total);
+        for frame in self.frames {
+            whole.extend_from_slice(&frame);
+        }
+        whole.freeze()
+    }
 }
 
 fn missed(member: &Arc<Member>, reason: &'static str, detail: &dyn std::fmt::Display) -> Missed {

@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 
+use tokio_util::sync::{CancellationToken, DropGuard};
+
 use super::budget::Lease;
 use crate::body::BoxError;
 
@@ -16,13 +18,15 @@ const FRAME: usize = 16 << 10;
 pub(super) struct Slices {
     slices: std::vec::IntoIter<Bytes>,
     left: u64,
-    _lease: Lease,
+    lease: Lease,
+    _timer: DropGuard,
 }
 
 impl Slices {
-    pub(super) fn new(slices: Vec<Bytes>, lease: Lease) -> Self {
+    /// `timer` is cancelled when all is sent, or nobody wants it any more.
+    pub(super) fn new(slices: Vec<Bytes>, lease: Lease, timer: CancellationToken) -> Self {
         let left = slices.iter().map(|slice| slice.len() as u64).sum();
-        Self { slices: slices.into_iter(), left, _lease: lease }
+        Self { slices: slices.into_iter(), left, lease, _timer: timer.drop_guard() }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -57,6 +61,8 @@ impl http_body::Body for Slices {
         let frame = self.next_frame();
         if let Some(frame) = &frame {
             self.left -= frame.len() as u64;
+            let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+            self.lease.shrink_to(left);
         }
         Poll::Ready(frame.map(|frame| Ok(Frame::data(frame))))
     }
@@ -82,7 +88,7 @@ mod tests {
         let slices: Vec<Bytes> =
             sizes.iter().enumerate().map(|(i, n)| Bytes::from(vec![u8::try_from(i).unwrap(); *n])).collect();
         let whole = slices.concat();
-        let body = Slices::new(slices, Budget::new(1).lease());
+        let body = Slices::new(slices, Budget::new(1).lease(), CancellationToken::new());
         assert_eq!(body.len(), whole.len() as u64);
         assert_eq!(body.collect().await.unwrap().to_bytes(), whole);
     }

@@ -1,7 +1,9 @@
 //! Notices that a node which was asked as a manager is none any more.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, header};
 use http_body_util::BodyExt;
 
 use super::{Answer, Fail};
@@ -10,6 +12,8 @@ use crate::decide::{Route, Scope};
 
 /// 16 KiB: an engine's refusal is one sentence.
 const SENTENCE: usize = 16 << 10;
+/// 5 s: a sentence that takes longer is not waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The engine's words, the same from 1.24 on.
 const WORDS: &[u8] = b"not a swarm manager";
 
@@ -19,16 +23,21 @@ pub(super) async fn check(route: &Route, answer: Answer) -> Result<Answer, Fail>
         return Ok(answer);
     }
     let Answer { response, by, tally } = answer;
-    let (head, mut body) = response.into_parts();
+    let (mut head, mut body) = response.into_parts();
     let mut said = BytesMut::new();
-    while let Some(Ok(frame)) = body.frame().await {
-        if let Some(data) = frame.data_ref() {
-            said.extend_from_slice(data);
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            if let Some(data) = frame.data_ref() {
+                said.extend_from_slice(data);
+            }
+            if said.len() > SENTENCE {
+                break;
+            }
         }
-        if said.len() > SENTENCE {
-            break;
-        }
-    }
+    };
+    // What has come by then is judged and passed on.
+    let _ = tokio::time::timeout(PATIENCE, reading).await;
+    head.headers.remove(header::CONTENT_LENGTH);
     let is_none = memchr::memmem::find(&said, WORDS).is_some();
     let node = by.shown.to_string();
     let answer = Answer { response: Response::from_parts(head, Body::from(said.freeze())), by, tally };

@@ -92,9 +92,11 @@ impl Failure {
     }
 
     /// Whether an operator should hear of it: served worse than asked, and not by the client's fault.
+    ///
+    /// What somebody unsigned can bring about at will is none of it: it would let them fill the log.
     pub fn is_ours(&self) -> bool {
         let (status, _) = self.told();
-        status.is_server_error()
+        matches!(self, Self::Execute(_) | Self::Refuse(_)) && status.is_server_error()
     }
 }
 
@@ -158,6 +160,10 @@ fn of_fail(fail: &Fail) -> (StatusCode, String) {
         Fail::Redirect { node } => {
             (StatusCode::BAD_GATEWAY, format!("{node}: answered with a redirect, which is not followed"))
         }
+        Fail::Busy => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this agent is busy with other lists, whose clients read slowly; try again".into(),
+        ),
         Fail::Unasked { node } => {
             (StatusCode::BAD_GATEWAY, format!("{node}: switched protocols without being asked to"))
         }
