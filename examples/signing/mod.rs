@@ -11,7 +11,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use md5::{Digest, Md5};
 use p256::SecretKey;
-use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner};
+use p256::ecdsa::signature::hazmat::RandomizedPrehashSigner;
+use p256::ecdsa::{Signature, SigningKey};
+use p256::elliptic_curve::rand_core::{TryCryptoRng, TryRng};
 use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, LineEnding};
 
 /// The names of the two headers.
@@ -36,8 +38,34 @@ pub(crate) fn public_key(key: &SecretKey) -> Result<String, Box<dyn Error>> {
     Ok(hex::encode(key.public_key().to_public_key_der()?.as_bytes()))
 }
 
-/// The value of the signature's header: `r` and `s`, 32 bytes each, in base64 without padding.
+/// The value of the signature's header, another one each time: `r` and `s`, 32 bytes each, in base64 without padding.
 pub(crate) fn signature(key: &SecretKey, text: &str) -> Result<String, Box<dyn Error>> {
-    let signature: Signature = SigningKey::from(key).sign_prehash(&Md5::digest(text))?;
+    let signature: Signature =
+        SigningKey::from(key).sign_prehash_with_rng(&mut Chance, &Md5::digest(text))?;
     Ok(STANDARD_NO_PAD.encode(signature.to_bytes()))
 }
+
+/// The system's randomness, in the shape that `p256` asks for.
+struct Chance;
+
+impl TryRng for Chance {
+    type Error = std::io::Error;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        aws_lc_rs::rand::fill(bytes).map_err(|_| std::io::Error::other("no randomness"))
+    }
+}
+
+impl TryCryptoRng for Chance {}

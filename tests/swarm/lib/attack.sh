@@ -42,18 +42,19 @@ attack_for_a_while() {
   done
 }
 
-# attacker_silent [N/M]: no byte of HTTP came to it, and none comes back when it dials our agents.
+# attacker_silent: no byte of HTTP came to it, and none comes back when it dials our agents. AT: it speaks from this
+# address, which Swarm had listed for one of ours: the handshake begins, and only the agent on its own node can answer.
 attacker_silent() {
   local node answer
   kill -0 "$LISTENER" || fail "the attacker's listener ended: nothing was proved"
   same "what the attacker heard" '' "$(tr -d '\0' <"$HEARD")"
   for node in "${NODES[@]}"; do
-    [ "$node" != 3 ] || [ "${1:-3/3}" = 3/3 ] || continue
+    [ -z "${AT:-}" ] || [ "$node" = 1 ] || continue
     answer=$(printf 'GET /containers/json HTTP/1.1\r\nHost: docker\r\n\r\n' |
-      in_attacker timeout 5 openssl s_client -connect "$(agent_address "$node"):9002" -bind "$ATTACKER" \
+      in_attacker timeout 5 openssl s_client -connect "$(agent_address "$node"):9002" -bind "${AT:-$ATTACKER}" \
         -cert "$CLIENT/attacker.crt" -key "$CLIENT/attacker.key" -tls1_3 -ign_eof 2>&1 || true)
     contains "the attacker reaches the port of node $node" CONNECTED "$answer"
-    contains "which closes before it says anything" 'read 0 bytes' "$answer"
+    [ -n "${AT:-}" ] || contains "which closes before it says anything" 'read 0 bytes' "$answer"
     lacks "and gives no HTTP" 'HTTP/1' "$answer"
   done
 }

@@ -42,7 +42,7 @@ at_least() { # at_least CLAIM LIMIT NUMBER
 # at_end COMMAND: runs when the shell ends, however it ends; the last one given comes first.
 AT_END=()
 at_end() { AT_END=("$*" "${AT_END[@]}"); }
-trap 'for undo in "${AT_END[@]}"; do eval "$undo" >/dev/null 2>&1 || true; done' EXIT
+trap 'for undo in "${AT_END[@]}"; do (eval "$undo") >/dev/null 2>&1 || true; done' EXIT
 
 now_ms() { date +%s%3N; }
 ms_of() { date -d "$1" +%s%3N; }                      # of an RFC 3339 time

@@ -56,6 +56,7 @@ start_engine() {
   # nsenter, not `ip netns exec`: that one remounts /sys and hides the cgroup mounts.
   setsid nsenter --net="/run/netns/sg$node" unshare --mount --uts --propagation private \
     bash -c "$ENGINE_SCRIPT" engine "$dir" "$root" "$LAB" "/sg$node" >>"$dir/log" 2>&1 </dev/null &
+  disown
   until_true 60 engine "$node" version || { tail -n 20 "$dir/log"; fail "the engine of node $node did not start"; }
 }
 
