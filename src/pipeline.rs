@@ -19,7 +19,7 @@ use crate::client::{Client, Side};
 use crate::decide::{
     self, Access, Door, Facts, Origin, Pace, Plan, Scope, Step, Target, decide, gate, table::route,
 };
-use crate::execute::{Answer, Asked, Executor, Fail};
+use crate::execute::{Answer, Asked, Executor, Fail, headers};
 use crate::identify::{Denied, Identified, Rules, identify};
 use crate::model::api_path::ApiPath;
 use crate::model::{Absence, Caller, Cluster, Dialect, Hint, NodeId, Reach, Role};
@@ -56,6 +56,7 @@ impl Pipeline {
         let origin = origin_of(&client);
         let (head, body) = request.into_parts();
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let asker = asker(&head, &client);
         let outcome = self.handle(head, body, &client, &mut cluster).await;
         if let Err(failure) = &outcome {
             note(failure, &client, &path);
@@ -63,7 +64,7 @@ impl Pipeline {
         let response = respond(outcome, &cluster, origin, &self.agent_version);
         let status = response.status().as_u16();
         let took = started.elapsed().as_micros();
-        debug!(client = %client.remote, %method, path = ?path, status, micros = took, "request");
+        debug!(client = %client.remote, asker, %method, path = ?path, status, micros = took, "request");
         response
     }
 
@@ -282,6 +283,12 @@ impl Wishes {
         let remembered = || self.remembered.as_deref().map(Target::Remembered);
         self.node.as_deref().map(Target::Node).or_else(remembered)
     }
+}
+
+/// Whom a peer asks for: its word, for the log alone.
+fn asker(head: &Parts, client: &Client) -> Option<String> {
+    let said = head.headers.get(headers::CALLER).filter(|_| matches!(client.side, Side::Peer(_)))?;
+    Some(said.to_str().ok()?.chars().take(LOGGED).collect())
 }
 
 /// A signature means Portainer's server, which wants its own dialect.

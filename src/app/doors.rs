@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -35,6 +36,9 @@ pub(super) struct PeerDoors {
     pub(super) shutdown: Shutdown,
 }
 
+/// 1 s: an address that Docker has announced may not be on the interface yet.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// What the peer identity was made of; another one means another identity.
 #[derive(Clone, PartialEq, Eq)]
 struct Material {
@@ -52,8 +56,10 @@ pub(super) fn handler(pipeline: Arc<Pipeline>) -> impl Fn(Request<Body>, Arc<Cli
 /// Follows the snapshots: makes the peer identity when there is something to make it of, and opens and closes
 /// listeners as our own addresses change.
 pub(super) async fn keep_peer_doors(mut doors: PeerDoors) {
-    let mut made: Option<(Material, watch::Sender<Arc<ServerConfig>>)> = None;
+    let mut made: Option<Material> = None;
+    let mut server: Option<watch::Sender<Arc<ServerConfig>>> = None;
     let mut open: BTreeMap<IpAddr, CancellationToken> = BTreeMap::new();
+    let mut remind_at = Instant::now() + REMIND;
     loop {
         let cluster = Arc::clone(&doors.cluster.borrow_and_update());
         let wanted = doors.material(&cluster);
@@ -61,26 +67,22 @@ pub(super) async fn keep_peer_doors(mut doors: PeerDoors) {
             // Nothing to prove records with, and nobody who could.
             doors.record_keys.send_if_modified(|keys| keys.is_none() && keys.replace(Vec::new()).is_none());
         }
-        if made.as_ref().map(|(material, _)| material) != wanted.as_ref()
-            && let Some(material) = wanted
-        {
-            made = doors.make(material, made.map(|(_, server)| server)).await;
+        if let Some(material) = wanted.filter(|wanted| made.as_ref() != Some(wanted)) {
+            made = doors.make(&material, &mut server).await.then_some(material);
         }
-        if let Some((_, server)) = &made {
+        if let Some(server) = &server {
             doors.follow(&cluster, server, &mut open);
         }
         let retry = open.len() < cluster.own_addresses.len();
-        let again = tokio::time::timeout(
-            if retry { Duration::from_secs(1) } else { REMIND },
-            doors.cluster.changed(),
-        );
+        let wake = if retry { remind_at.min(Instant::now() + RETRY) } else { remind_at };
         tokio::select! {
-            changed = again => match changed {
-                Ok(Err(_)) => return,
-                Err(_) if !retry => doors.remind(&cluster),
-                Ok(Ok(())) | Err(_) => {}
-            },
+            changed = doors.cluster.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep_until(wake) => {}
             () = doors.shutdown.draining() => return,
+        }
+        if Instant::now() >= remind_at {
+            remind_at += REMIND;
+            doors.remind(&cluster);
         }
     }
 }
@@ -98,11 +100,8 @@ impl PeerDoors {
         (!secrets.is_empty()).then(|| Material { here: cluster.here.clone(), secrets })
     }
 
-    async fn make(
-        &self,
-        material: Material,
-        shown: Option<watch::Sender<Arc<ServerConfig>>>,
-    ) -> Option<(Material, watch::Sender<Arc<ServerConfig>>)> {
+    /// Makes the identity and hands it on. False, and logged: it could not be made, and what there was stays.
+    async fn make(&self, material: &Material, shown: &mut Option<watch::Sender<Arc<ServerConfig>>>) -> bool {
         let of = material.clone();
         let derived = tokio::task::spawn_blocking(move || {
             let authorities = of.secrets.iter().map(|secret| Authority::derive(secret));
@@ -114,24 +113,23 @@ impl PeerDoors {
             Ok(Ok(made)) => made,
             Ok(Err(problem)) => {
                 error!(error = %problem, "cannot make the peer certificate");
-                return None;
+                return false;
             }
-            Err(_) => return None,
+            Err(_) => return false,
         };
         self.client.send_replace(Some(client));
         self.record_keys.send_replace(Some(keys));
-        let shown = match shown {
+        match shown {
             Some(shown) => {
                 self.pipeline.leashes.cut_all();
                 shown.send_replace(server);
-                shown
             }
             None => {
                 self.warn_without_secret();
-                watch::Sender::new(server)
+                *shown = Some(watch::Sender::new(server));
             }
-        };
-        Some((material, shown))
+        }
+        true
     }
 
     fn follow(
