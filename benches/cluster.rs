@@ -92,7 +92,8 @@ impl Bench<'_> {
             table(&format!("list of {nodes} nodes, {containers} containers each"));
             let engines = self.engines_at_once(layout).await?;
             row("the engines, all at once", 1, &engines, None, "");
-            for clients in [1, 32] {
+            // 32 lists of 100 nodes begin with 3200 handshakes: no figure of this short a time.
+            for clients in if nodes == 3 { [1, 32] } else { [1, 4] } {
                 let what = Load { clients, ..self.load("/containers/json") };
                 let goal = match clients {
                     1 => format!("p50 at most {:.2} ms", at(&engines.whole, 0.5) + 2.0),
@@ -136,6 +137,7 @@ impl Bench<'_> {
         rest.set_containers(LARGE)?;
         let entry = self.whole_cluster(layout).await?;
         println!("\nmemory of the agent");
+        pause(Duration::from_secs(2)).await;
         println!("  idle                               {:6.1} MB   goal: under 6 MB", entry.memory("VmRSS")?);
         let what = Load { clients: 64, lasts: PEAK, ..self.load("/containers/json") };
         let measured = load::run(&entry.place()?, &what, &self.signer).await?;

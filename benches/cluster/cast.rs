@@ -33,11 +33,15 @@ pub(crate) struct Layout {
     pub(crate) directory: PathBuf,
     /// One for each node; the entry agent's is the first.
     pub(crate) peer_ports: Vec<u16>,
+    /// The entry agent's, for clients.
+    public_port: u16,
 }
 
 impl Layout {
     pub(crate) fn new(directory: &Path, nodes: usize) -> Result<Self> {
-        Ok(Self { directory: directory.to_owned(), peer_ports: free_ports(nodes)? })
+        let mut peer_ports = free_ports(nodes + 1)?;
+        let public_port = peer_ports.pop().unwrap_or_default();
+        Ok(Self { directory: directory.to_owned(), peer_ports, public_port })
     }
 
     pub(crate) fn socket(&self, node: usize) -> PathBuf {
@@ -67,10 +71,15 @@ impl Layout {
     }
 }
 
-/// Held until all are known, so that none is given twice.
+/// From below the range from which the kernel gives ports to outgoing connections: those would take some of a hundred
+/// ports before an agent binds its own. Held until all are known, so that none is given twice.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let bound = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)));
-    let bound = bound.collect::<std::io::Result<Vec<_>>>()?;
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000)?;
+    let bound = (first..32_768).chain(20_000..first).map(|port| TcpListener::bind(("127.0.0.1", port)));
+    let bound: Vec<_> = bound.flatten().take(count).collect();
+    if bound.len() < count {
+        return Err("there are not enough free ports".into());
+    }
     Ok(bound.iter().map(|l| l.local_addr().map(|a| a.port())).collect::<std::io::Result<_>>()?)
 }
 
@@ -85,7 +94,7 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn start(program: &Path, layout: &Layout) -> Result<Self> {
         let data = tempfile::tempdir_in(&layout.directory)?;
-        let port = free_ports(1)?[0];
+        let port = layout.public_port;
         let started = Instant::now();
         let process = Command::new(program)
             .args(layout.flags(0, port, data.path()))
@@ -188,7 +197,7 @@ impl Drop for Rest {
 /// What the helper process does.
 pub(crate) fn be_the_rest(directory: &str, ports: &str) -> Result<()> {
     let peer_ports = ports.split(',').map(str::parse).collect::<std::result::Result<Vec<u16>, _>>()?;
-    let layout = Layout { directory: directory.into(), peer_ports };
+    let layout = Layout { directory: directory.into(), peer_ports, public_port: 0 };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let shutdown = Shutdown::new();
     let (engines, _agents) = runtime.block_on(start_all(&layout, &shutdown))?;
