@@ -37,3 +37,4 @@ heal_node 2
 within 30 "the owner claims afterwards" claimed
 within 30 "whole" whole
 for node in "${NODES[@]}"; do within 10 "the stranger is out on node $node" refused "$node"; done
+settled
