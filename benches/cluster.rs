@@ -28,8 +28,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// 30 s: a hundred agents derive their keys on two processors.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// 900 containers on three nodes: a list of 1.25 MB.
-const LARGE: usize = 300;
+/// 834 containers on three nodes: a list of 1.25 MB.
+const LARGE: usize = 278;
 
 /// 4 s: each of 64 clients must have its large list at least once, and these lists take turns.
 const PEAK: Duration = Duration::from_secs(4);

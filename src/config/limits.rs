@@ -28,7 +28,8 @@ pub struct Limits {
     pub connect_engine: Duration,
     /// 1 s to connect to a peer and shake hands: an overlay answers in milliseconds.
     pub connect_peer: Duration,
-    /// 8 idle connections a peer, 25 s: shorter than its listener's 75 s, so that a reused one is alive.
+    /// 32 idle connections a peer: with fewer, as many clients at once make connections only to drop them, and a
+    /// handshake costs more than the call. 25 s: shorter than the peer's 75 s, so that a reused one is alive.
     pub pool_idle: usize,
     pub pool_idle_for: Duration,
     /// 300 ms of silence into a fan-out starts a probe on another connection.
@@ -47,7 +48,8 @@ pub struct Limits {
     pub plain_get: Duration,
     /// 64 MiB a node in a merge.
     pub part_bytes: usize,
-    /// 24 MiB held by all merges together; others queue, one always runs.
+    /// 8 MiB held by all merges together; others queue, one always runs. Six lists of 1.25 MB at once keep two
+    /// processors busy, and what 64 clients need beside it stays under 48 MB.
     pub merge_bytes: usize,
     /// 4 MiB of a body that decides the route.
     pub peek_bytes: usize,
@@ -72,7 +74,7 @@ impl Default for Limits {
             failures_burst: 20,
             connect_engine: Duration::from_secs(1),
             connect_peer: Duration::from_secs(1),
-            pool_idle: 8,
+            pool_idle: 32,
             pool_idle_for: Duration::from_secs(25),
             silence: Duration::from_millis(300),
             probe: Duration::from_millis(600),
@@ -82,7 +84,7 @@ impl Default for Limits {
             list_sizes: Duration::from_secs(60),
             plain_get: Duration::from_secs(120),
             part_bytes: 64 << 20,
-            merge_bytes: 24 << 20,
+            merge_bytes: 8 << 20,
             peek_bytes: 4 << 20,
             refresh: Duration::from_secs(3),
             drain: Duration::from_secs(8),
