@@ -34,7 +34,7 @@ for node in 1 3; do
   expect 503 "a claim on node $node without a quorum"
 done
 heal_node 2
-within 90 "the owner claims afterwards" claimed
+within 120 "the owner claims afterwards" claimed
 within 60 "whole" whole
 for node in "${NODES[@]}"; do within 10 "the stranger is out on node $node" refused "$node"; done
 settled
