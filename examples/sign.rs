@@ -3,11 +3,9 @@
 //! ```sh
 //! curl -k $(cargo run -q --example sign -- --curl) https://localhost:9001/containers/json
 //! cargo run -q --example sign -- --config > cluster/config.json
-//! docker --config cluster -H tcp://localhost:9001 --tls --tlscacert= ps
+//! docker --config cluster context create here --docker host=tcp://localhost:9001,skip-tls-verify=true
+//! docker --config cluster --context here ps
 //! ```
-//!
-//! `--tlscacert=` says that there is no authority to read; otherwise `docker` wants a `ca.pem` even where it does not
-//! verify.
 //!
 //! The key is kept in a file: an agent without AGENT_SECRET belongs to the first key that it sees.
 

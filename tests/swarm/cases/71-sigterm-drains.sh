@@ -9,7 +9,7 @@ for streams in none one; do
   old=$(agent_container 1)
   if [ $streams = one ]; then
     docker_at 1 node1 logs -f followed & at_end "kill $!"
-    opened() { ss -Htn state established "( sport = :$PORT )" -N sg1 | grep -q . || in_agent_netns 1 ss -Htn state established "( sport = :9001 )" | grep -q .; }
+    opened() { ss -Htn state established "( sport = :$PORT )" -N "${TAG}1" | grep -q . || in_agent_netns 1 ss -Htn state established "( sport = :9001 )" | grep -q .; }
     within 5 "the stream is open" opened
   fi
   began=$(now_ms)

@@ -72,6 +72,18 @@ overlay_carries() {
   done
 }
 
+# settled: whole, with the same agents for ten seconds. After a loss of quorum the new leader may think a node down that
+# is slow to register again, and then replaces its task.
+settled() {
+  local end=$((SECONDS + 90)) since=$SECONDS agents='' now node
+  while [ $((SECONDS - since)) -lt 10 ]; do
+    [ "$SECONDS" -lt "$end" ] || fail "the agents do not settle"
+    now=$(for node in "${NODES[@]}"; do agent_container "$node"; done)
+    if [ "$now" != "$agents" ] || ! whole; then agents=$now since=$SECONDS; fi
+    sleep 0.5
+  done
+}
+
 # Every agent answers for every node.
 whole() { local node; for node in "${NODES[@]}"; do answers "$node" 3/3 || return 1; done; }
 answers() { # answers NODE N/M: the list of the agent on NODE is that complete

@@ -34,7 +34,7 @@ attack_for_a_while() {
     for node in "${NODES[@]}"; do
       [ "$node" != 3 ] || [ "$complete" = 3/3 ] || continue
       get "$node" '/containers/json?all=1'
-      expect 200 "a list under attack"
+      expect 200 "a list through node $node under attack"
       same "a list under attack is complete" "$complete" "$(header X-Node-Answered)"
       lacks "nobody else is listed" stranger "$(field '[.[].Portainer.Agent.NodeName] | unique | join(" ")')"
     done

@@ -38,7 +38,7 @@ post() { # post NODE PATH JSON [curl arguments]
 delete() { request DELETE "$@"; }
 unsigned() { AS=/dev/null CLIENT='' request "$@"; }
 as_stranger() { AS=stranger "$@"; }
-inside() { local node=$1; shift; VIA="nsenter --net=/run/netns/sg$node" "$@"; }
+inside() { local node=$1; shift; VIA="nsenter --net=/run/netns/$TAG$node" "$@"; }
 
 header() { # its value, or nothing; several are joined by a bar, which no claim expects
   tr -d '\r' <"$HEAD" | awk -v name="$1:" 'tolower($1) == tolower(name) { sub(/^[^:]*: */, ""); print }' | paste -sd '|'

@@ -8,13 +8,15 @@
 
 LAB=${SWARMGATE_LAB:-/tmp/swarmgate-e2e}
 NEWER=${SWARMGATE_NEWER:-/var/tmp/swarmgate-trixie}   # the cached root of the newer engine; "none": do without
-NET=10.78.0
+# Two labs can be up at once under two tags and two networks.
+TAG=${SWARMGATE_TAG:-sg}
+NET=${SWARMGATE_NET:-10.78.0}
 NODES=(1 2 3)                                         # 1 leads, 2 is a manager, 3 a worker with the newer engine
 
 engine() { local node=$1; shift; docker -H "unix://$LAB/n$node/docker.sock" "$@"; }
-in_netns() { local node=$1; shift; nsenter --net="/run/netns/sg$node" "$@"; }
-cut_node() { ip link set "vsg$1" down; }
-heal_node() { ip link set "vsg$1" up; }
+in_netns() { local node=$1; shift; nsenter --net="/run/netns/$TAG$node" "$@"; }
+cut_node() { ip link set "v$TAG$1" down; }
+heal_node() { ip link set "v$TAG$1" up; }
 
 # The newer engine's root file system. Without it the lab has one kind of engine, and says so.
 newer_root() {
@@ -30,18 +32,18 @@ newer_root() {
 
 wire_node() {
   local node=$1
-  if ! ip link show br-sg >/dev/null 2>&1; then
-    ip link add br-sg type bridge
-    ip addr add $NET.254/24 dev br-sg
-    ip link set br-sg up
+  if ! ip link show "br-$TAG" >/dev/null 2>&1; then
+    ip link add "br-$TAG" type bridge
+    ip addr add $NET.254/24 dev "br-$TAG"
+    ip link set "br-$TAG" up
   fi
-  [ ! -e "/run/netns/sg$node" ] || return 0
-  ip netns add "sg$node"
-  ip link add "vsg$node" type veth peer name eth0 netns "sg$node"
-  ip link set "vsg$node" master br-sg up
-  ip -n "sg$node" addr add "$NET.$node/24" dev eth0
-  ip -n "sg$node" link set eth0 up
-  ip -n "sg$node" link set lo up
+  [ ! -e "/run/netns/$TAG$node" ] || return 0
+  ip netns add "$TAG$node"
+  ip link add "v$TAG$node" type veth peer name eth0 netns "$TAG$node"
+  ip link set "v$TAG$node" master "br-$TAG" up
+  ip -n "$TAG$node" addr add "$NET.$node/24" dev eth0
+  ip -n "$TAG$node" link set eth0 up
+  ip -n "$TAG$node" link set lo up
 }
 
 # Starts node N's engine and waits until it answers. Its host name is what $LAB/nN/hostname says.
@@ -54,8 +56,8 @@ start_engine() {
   wire_node "$node"
   [ "$node" != 3 ] || [ ! -x "$NEWER/usr/sbin/dockerd" ] || root=$NEWER
   # nsenter, not `ip netns exec`: that one remounts /sys and hides the cgroup mounts.
-  setsid nsenter --net="/run/netns/sg$node" unshare --mount --uts --propagation private \
-    bash -c "$ENGINE_SCRIPT" engine "$dir" "$root" "$LAB" "/sg$node" >>"$dir/log" 2>&1 </dev/null &
+  setsid nsenter --net="/run/netns/$TAG$node" unshare --mount --uts --propagation private \
+    bash -c "$ENGINE_SCRIPT" engine "$dir" "$root" "$LAB" "/$TAG$node" >>"$dir/log" 2>&1 </dev/null &
   disown
   until_true 60 engine "$node" version || { tail -n 20 "$dir/log"; fail "the engine of node $node did not start"; }
 }
@@ -87,7 +89,7 @@ exec dockerd --exec-root "$dir/exec" --pidfile "$dir/pid" --exec-opt native.cgro
 # The processes of node N that are left when its engine is gone: those that name its directory, and its containers'.
 node_pids() {
   pgrep -f -- "$LAB/n$1/" || true
-  find /sys/fs/cgroup -path "*/sg$1/*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u
+  find /sys/fs/cgroup -path "*/$TAG$1/*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u
 }
 
 # stop_engine NODE [kill]: an orderly stop, or kill -9 of the engine and its containerd.
@@ -133,7 +135,7 @@ join_swarm() {
 
 lab_up() {
   local node
-  [ ! -e /run/netns/sg1 ] || fail "a lab is up already; tests/swarm/run down"
+  [ ! -e "/run/netns/${TAG}1" ] || fail "a lab is up already; tests/swarm/run down"
   mkdir -p "$LAB"
   newer_root
   for node in "${NODES[@]}"; do start_engine "$node"; done
@@ -152,10 +154,10 @@ lab_down() {
     [ -z "$ids" ] || timeout 60 docker -H "unix://$LAB/n$node/docker.sock" rm -f $ids >/dev/null 2>&1 || true
     stop_engine "$node" || true
     for pid in $(node_pids "$node"); do kill -9 "$pid" 2>/dev/null || true; done
-    ip netns del "sg$node" 2>/dev/null || true
-    ip link del "vsg$node" 2>/dev/null || true
-    find /sys/fs/cgroup -depth -type d -path "*/sg$node*" -exec rmdir {} + 2>/dev/null || true
+    ip netns del "$TAG$node" 2>/dev/null || true
+    ip link del "v$TAG$node" 2>/dev/null || true
+    find /sys/fs/cgroup -depth -type d -path "*/$TAG$node*" -exec rmdir {} + 2>/dev/null || true
   done
-  ip link del br-sg 2>/dev/null || true
+  ip link del "br-$TAG" 2>/dev/null || true
   rm -rf "$LAB" 2>/dev/null || { sync; rm -rf "$LAB"; } || echo "could not delete $LAB" >&2
 }

@@ -14,6 +14,7 @@ watched_honest
 same "lists that failed" 0 "$(watched_failed)"
 at_most "lists over a second" 1 "$(watched_slow 1000)"
 
+settled
 watch 1
 stop_engine 3 kill
 at_end start_engine 3
