@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use crate::agent_api::AgentApi;
 use crate::associate::{self, Associations, RecordKey, Swarm, judge::Start};
 use crate::config::{self, Config};
 use crate::data_dir::{self, Lock};
@@ -203,7 +204,7 @@ fn associations(
 }
 
 fn pipeline(
-    config: &Config,
+    config: &Arc<Config>,
     membership: watch::Receiver<Arc<Cluster>>,
     associations: Associations,
     executor: Executor,
@@ -215,6 +216,7 @@ fn pipeline(
         associations,
         failures: Failures::new(&executor.limits),
         executor,
+        agent: AgentApi { config: Arc::clone(config) },
         leashes: Leashes::default(),
         agent_version: announced.unwrap_or(HeaderValue::from_static("2.23.0")),
     })

@@ -86,6 +86,12 @@ fn from_peer(facts: &Facts<'_>, cluster: &Cluster) -> Result<Plan, Refuse> {
     if probe.allows(facts.method) && facts.path.version().is_none() && facts.path.decoded() == probe.pattern {
         return Ok(Plan { route: probe, step: Step::Own(Own::Probe) });
     }
+    let route = table::route(facts.method, facts.path);
+    if let Scope::There(own) = route.scope
+        && route.allows(facts.method)
+    {
+        return Ok(Plan { route, step: Step::Own(own) });
+    }
     Ok(Plan { route: table::engine_route(facts.method, facts.path), step: Step::Local })
 }
 
@@ -97,9 +103,18 @@ fn from_client(facts: &Facts<'_>, cluster: &Cluster) -> Result<Plan, Refuse> {
         _ => None,
     };
     let step = match (route.scope, facts.target) {
-        (Scope::Own(own), _) if route.allows(facts.method) => Step::Own(own),
-        (Scope::Own(_), _) => return Err(Refuse::MethodNotAllowed { allow: route.method }),
+        (Scope::Own(_) | Scope::There(_), _) if !route.allows(facts.method) => {
+            return Err(Refuse::MethodNotAllowed { allow: route.method });
+        }
+        (Scope::Own(own), _) => Step::Own(own),
         (_, Some(Target::Node(_))) if facts.manager_operation => return Err(Refuse::NodeAndManager),
+        (Scope::There(own), target) => {
+            let meant = match target {
+                Some(Target::Node(name)) => Some(name),
+                _ => remembered,
+            };
+            answered_at(meant, own, cluster)?
+        }
         (_, Some(Target::Node(name))) => to_named(name, cluster)?,
         (Scope::Itself(unnamed), _) => to_itself(unnamed, remembered, cluster)?,
         (Scope::Manager, _) => to_manager(Cluster::nearest_manager, cluster)?,
@@ -128,6 +143,14 @@ fn to_named(name: &str, cluster: &Cluster) -> Result<Step, Refuse> {
         }
         Lookup::Ambiguous(candidates) => Err(Refuse::AmbiguousTarget { text: text(), candidates }),
         Lookup::Unknown(known) => Err(Refuse::UnknownTarget { text: text(), known }),
+    }
+}
+
+/// By the agent of the node that was named, or by this one.
+fn answered_at(name: Option<&str>, own: Own, cluster: &Cluster) -> Result<Step, Refuse> {
+    match name.map_or(Ok(Step::Local), |name| to_named(name, cluster))? {
+        Step::Local => Ok(Step::Own(own)),
+        elsewhere => Ok(elsewhere),
     }
 }
 

@@ -16,6 +16,7 @@
 //! - **plan**: what was decided for a request. **stream**: a connection after `101`.
 //! - **association**: the record of the Portainer key that may call.
 
+pub mod agent_api;
 pub mod app;
 pub mod associate;
 pub mod body;

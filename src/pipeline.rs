@@ -2,7 +2,6 @@
 
 mod failures;
 mod leashes;
-mod own;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use http::{HeaderValue, Request, Response};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
+use crate::agent_api::AgentApi;
 use crate::associate::Associations;
 use crate::body::Body;
 use crate::client::{Client, Side};
@@ -42,6 +42,7 @@ pub struct Pipeline {
     pub rules: Rules,
     pub associations: Associations,
     pub executor: Executor,
+    pub agent: AgentApi,
     pub failures: Failures,
     pub leashes: Leashes,
     /// What the header `Portainer-Agent` says.
@@ -100,7 +101,10 @@ impl Pipeline {
         let plan = self.plan(&mut asked, &wishes, cluster).await?;
         client.set_unhurried(plan.route.pace == Pace::Long);
         match plan.step {
-            Step::Own(own) => Ok(self.own(own, cluster)),
+            Step::Own(own) => {
+                let response = self.agent.answer(own, asked, cluster).await?;
+                Ok(Answer { response, by: Arc::clone(cluster.me()), tally: None })
+            }
             _ => self.execute(plan, asked, &wishes, cluster).await,
         }
     }

@@ -62,7 +62,7 @@ fn answered(answer: Answer) -> Response<Body> {
 
 fn failed(failure: &Failure) -> Response<Body> {
     let (status, message) = failure.told();
-    let mut response = json(status, &message);
+    let mut response = json(status, &message, failure.details().as_deref());
     if let Some(tally) = failure.tally() {
         tell(&mut response, tally);
     }
@@ -87,8 +87,12 @@ fn tell(response: &mut Response<Body>, tally: &Tally) {
 }
 
 /// Docker's error shape. The content type is exact, without a charset: Docker's client compares it as a whole.
-pub fn json(status: StatusCode, message: &str) -> Response<Body> {
-    let mut text = serde_json::json!({ "message": message }).to_string();
+fn json(status: StatusCode, message: &str, details: Option<&str>) -> Response<Body> {
+    let document = match details {
+        Some(details) => serde_json::json!({ "message": message, "details": details }),
+        None => serde_json::json!({ "message": message }),
+    };
+    let mut text = document.to_string();
     text.push('\n');
     let mut response = Response::new(Body::from(Bytes::from(text)));
     *response.status_mut() = status;

@@ -20,7 +20,7 @@ fn every_row_goes_where_the_list_says() {
     for row in rows() {
         let route = tabled(&row);
         let scope = match route.scope {
-            Scope::Own(_) => "own",
+            Scope::Own(_) | Scope::There(_) => "own",
             Scope::Local | Scope::Itself(_) => "local",
             Scope::Owner(_) => "owner",
             Scope::Manager => "manager",

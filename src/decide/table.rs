@@ -44,6 +44,8 @@ pub enum Access {
 pub enum Scope {
     /// This agent answers itself.
     Own(Own),
+    /// The agent of the node that is meant answers itself.
+    There(Own),
     /// The node it is sent to.
     Local,
     /// Acts on that very node's membership in a Swarm: never sent to a manager by accident.
@@ -62,6 +64,9 @@ pub enum Scope {
 pub enum Own {
     Ping,
     Key,
+    Agents,
+    /// Portainer's paths for an orchestrator that is not here.
+    Kubernetes,
     /// Only on the peer listener: what another agent must know of this one.
     Probe,
 }
@@ -196,9 +201,9 @@ fn fits(pattern: &str, path: &str) -> bool {
     })
 }
 
-/// Swarm's objects are named by one segment.
+/// Swarm's objects are named by one segment, and so are volumes in the agent's own paths.
 fn has_plain_names(head: &str) -> bool {
-    matches!(head, "/services/" | "/nodes/" | "/tasks/" | "/secrets/" | "/configs/")
+    matches!(head, "/services/" | "/nodes/" | "/tasks/" | "/secrets/" | "/configs/" | "/v1/browse/")
 }
 
 #[cfg(test)]
@@ -287,7 +292,10 @@ mod tests {
             ("GET", "/Ping", ""),
             ("POST", "/key", "/key"),
             ("GET", "/v2/key", ""),
-            ("GET", "/agents", ""),
+            ("GET", "/agents", "/agents"),
+            ("GET", "/agentsfoo", ""),
+            ("GET", "/v1.41/v2/agents", "/v2/agents"),
+            ("POST", "/kubernetes/api/v1", "/kubernetes/{path}"),
             ("GET", "/_swarmgate/probe", ""),
         ];
         check(&rows);

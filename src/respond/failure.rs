@@ -4,6 +4,7 @@ use std::error::Error;
 
 use http::StatusCode;
 
+use crate::agent_api;
 use crate::associate::ClaimError;
 use crate::decide::{GateError, Refuse};
 use crate::execute::{Fail, Tally};
@@ -24,6 +25,8 @@ pub enum Failure {
     Refuse(#[from] Refuse),
     #[error("not executed")]
     Execute(#[from] Fail),
+    #[error("not answered")]
+    Agent(#[from] agent_api::Fail),
     #[error("a peer that Swarm no longer lists at its address")]
     Delisted,
     /// A console's node cannot be reached; its clients expect a 503 there.
@@ -48,6 +51,7 @@ impl Failure {
             }
             Self::Refuse(refuse) => of_refuse(refuse),
             Self::Execute(fail) => of_fail(fail),
+            Self::Agent(fail) => (of_agent(fail), fail.to_string()),
             Self::Delisted => (StatusCode::FORBIDDEN, "this node is not listed at this address".into()),
             Self::Console(failure) => (StatusCode::SERVICE_UNAVAILABLE, failure.told().1),
         }
@@ -62,6 +66,14 @@ impl Failure {
             }
             other => other,
         }
+    }
+
+    /// More about it, where Portainer's browser looks for that: on the agent's own paths. It begins with a capital.
+    pub(super) fn details(&self) -> Option<String> {
+        let Self::Agent(fail) = self else { return None };
+        let text = chain(fail);
+        let mut letters = text.chars();
+        Some(letters.next()?.to_uppercase().chain(letters).collect())
     }
 
     /// Who is missing, where that is the reason.
@@ -115,6 +127,13 @@ fn of_gate(gate: &GateError) -> StatusCode {
         | GateError::NodeName
         | GateError::EveryNode
         | GateError::Value { .. } => StatusCode::BAD_REQUEST,
+    }
+}
+
+fn of_agent(fail: &agent_api::Fail) -> StatusCode {
+    match fail {
+        agent_api::Fail::NoEdge | agent_api::Fail::NoCluster => StatusCode::SERVICE_UNAVAILABLE,
+        agent_api::Fail::NoKubernetes => StatusCode::NOT_FOUND,
     }
 }
 

@@ -7,6 +7,12 @@ pub const AGENT: &[Route] = &[
     own("GET, HEAD", "/ping", Access::Open, Own::Ping),
     own("GET, HEAD", "/v2/ping", Access::Open, Own::Ping),
     own("GET, POST", "/key", Access::Read, Own::Key),
+    own("GET", "/agents", Access::Read, Own::Agents),
+    own("GET", "/v1/agents", Access::Read, Own::Agents),
+    own("GET", "/v2/agents", Access::Read, Own::Agents),
+    own("", "/kubernetes/{path}", Access::Read, Own::Kubernetes),
+    own("", "/v2/kubernetes/stack", Access::Read, Own::Kubernetes),
+    own("", "/websocket/pod", Access::Read, Own::Kubernetes),
 ];
 
 /// On the peer listener alone; elsewhere the path is one like any other.

@@ -32,7 +32,7 @@ prop_compose! {
 fn any_request() -> impl Strategy<Value = String> {
     let tabled =
         prop::sample::select(ROUTES.iter().chain(table::AGENT).collect::<Vec<_>>()).prop_map(|route| {
-            let method = route.method.split(", ").next().unwrap_or_default();
+            let method = route.method.split(", ").next().filter(|m| !m.is_empty()).unwrap_or("GET");
             format!("{method} {}", route.pattern.replace("{grpc.Service}", "a.b").replace(['{', '}'], ""))
         });
     let free = "(GET|HEAD|POST|PUT|DELETE|PATCH) (/v1\\.41)?(/(_swarmgate|probe|containers|networks|create|json|a)){1,3}";
@@ -83,7 +83,10 @@ proptest! {
     #[test]
     fn a_peers_request_never_goes_on(request in any_request(), cluster in any_cluster()) {
         match ask(&format!("{request} peer"), &cluster) {
-            Ok(Plan { step, .. }) => prop_assert!(matches!(step, Step::Local | Step::Own(Own::Probe)), "{step:?}"),
+            Ok(Plan { step: Step::Own(own), route }) => {
+                prop_assert!(own == Own::Probe || route.scope == Scope::There(own), "{own:?}");
+            }
+            Ok(Plan { step, .. }) => prop_assert_eq!(step, Step::Local),
             Err(refuse) => prop_assert!(matches!(refuse, Refuse::Misdirected { .. }), "{refuse:?}"),
         }
     }

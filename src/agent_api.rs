@@ -1,0 +1,69 @@
+//! What only an agent answers: its own paths, in the shapes that a Portainer server and its browser expect.
+
+mod agents;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use crate::body::Body;
+use crate::config::Config;
+use crate::decide::Own;
+use crate::dial::ProbeDocument;
+use crate::execute::Asked;
+use crate::model::Cluster;
+
+/// Answers the agent's own paths. One for the whole process.
+pub struct AgentApi {
+    pub config: Arc<Config>,
+}
+
+/// Why one of the agent's own paths has nothing to give.
+#[derive(Debug, thiserror::Error)]
+pub enum Fail {
+    /// Edge agents hand out a key; this one has none.
+    #[error("this agent has no Edge key")]
+    NoEdge,
+    #[error("this agent stands alone: it is in no cluster")]
+    NoCluster,
+    #[error("this agent serves a Docker engine; there is no Kubernetes here")]
+    NoKubernetes,
+}
+
+impl AgentApi {
+    /// Answers a request that was decided to be our own, on this node.
+    ///
+    /// # Errors
+    /// [`Fail`]; nothing of an answer has been sent then.
+    pub async fn answer(
+        &self,
+        own: Own,
+        _asked: Asked,
+        cluster: &Arc<Cluster>,
+    ) -> Result<Response<Body>, Fail> {
+        match own {
+            Own::Ping => Ok(empty(StatusCode::NO_CONTENT)),
+            Own::Key => Err(Fail::NoEdge),
+            Own::Probe => Ok(json(&ProbeDocument::of(cluster))),
+            Own::Agents => agents::list(cluster, self.config.listen.port),
+            Own::Kubernetes => Err(Fail::NoKubernetes),
+        }
+    }
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    response
+}
+
+fn json(document: &impl Serialize) -> Response<Body> {
+    // Only maps with keys that are no text fail here; there are none.
+    let text = serde_json::to_vec(document).unwrap_or_default();
+    let mut response = Response::new(Body::from(Bytes::from(text)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
