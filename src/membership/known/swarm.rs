@@ -135,7 +135,10 @@ impl Known {
             // Our own dial is the better witness: Swarm may not have noticed yet that the node is back.
             Some(Ok(())) => Reach::Answering,
             None => swarm_says.map_or(Reach::Untried, Reach::Missing),
-            Some(Err(Absence::Secret)) => Reach::Missing(Absence::Secret),
+            // Where an agent should be. Whoever has taken the address of one that is gone says nothing about its node.
+            Some(Err(Absence::Secret)) if place.listed || swarm_says.is_none() => {
+                Reach::Missing(Absence::Secret)
+            }
             Some(Err(absence)) => {
                 let unmanned = !place.listed && self.has_no_task(id, now);
                 Reach::Missing(swarm_says.or(unmanned.then_some(Absence::NoAgent)).unwrap_or(absence))
