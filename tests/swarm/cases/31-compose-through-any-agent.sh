@@ -1,0 +1,40 @@
+# docker compose up and down, run as Portainer runs it, through every agent: compose finds again what it created
+
+# Compose v2 comes with the newer engine's root; its own loader runs it on this machine.
+plugin=$NEWER/usr/libexec/docker/cli-plugins/docker-compose
+[ -x "$plugin" ] || { note "no Compose v2 here: not tried"; exit 0; }
+dir=$(docker_config manager)
+mkdir -p "$dir/cli-plugins"
+printf '#!/bin/sh\nexec %s --library-path %s %s "$@"\n' "$(echo "$NEWER"/lib64/ld-linux-*)" \
+  "$(echo "$NEWER"/usr/lib/*-linux-gnu)" "$plugin" >"$dir/cli-plugins/docker-compose"
+chmod +x "$dir/cli-plugins/docker-compose"
+cat >"$CLIENT/compose.yml" <<'YML'
+services:
+  web: { image: "busybox:latest", command: sleep 600, networks: [net], volumes: ["data:/data"], depends_on: [store] }
+  store: { image: "busybox:latest", command: sleep 600, networks: [net] }
+networks:
+  net: {}
+volumes:
+  data: {}
+YML
+compose() { docker_at "$1" manager compose -p "composed$1" -f "$CLIENT/compose.yml" "${@:2}" 2>&1; }
+for entry in "${NODES[@]}"; do
+  at_end compose "$entry" down -v -t 1
+  out=$(compose "$entry" up -d --pull never) || fail "up through node $entry: $out"
+  same "both run, says compose through node $entry" 'store web' "$(compose "$entry" ps --services --status running | sort | paste -sd ' ')"
+  out=$(compose "$entry" up -d --pull never) || fail "up again through node $entry: $out"
+  contains "a second up finds them" Running "$out"
+  lacks "and makes nothing" Created "$out"
+  # Whoever is asked next lands on the same engine.
+  for other in "${NODES[@]}"; do
+    same "the same two, through node $other" 2 \
+      "$(docker_at "$other" manager ps -q -f "label=com.docker.compose.project=composed$entry" | wc -l)"
+  done
+  get "$entry" /containers/json -G --data-urlencode "filters={\"label\":[\"com.docker.compose.project=composed$entry\"]}"
+  same "all of it is on one node" 1 "$(field '[.[].Portainer.Agent.NodeName] | unique | length')"
+  out=$(compose "$entry" down -v -t 1) || fail "down through node $entry: $out"
+  same "nothing is left" '' "$(docker_at "$entry" manager ps -aq -f "label=com.docker.compose.project=composed$entry")"
+  for what in network volume; do
+    same "no $what is left" '' "$(docker_at "$entry" manager $what ls -q -f "label=com.docker.compose.project=composed$entry")"
+  done
+done
