@@ -2,8 +2,15 @@
 # kind: rough
 
 at_end heal_node 3
-address=$(agent_address 3)
-reachable() { in_agent_netns 1 timeout 0.3 bash -c "exec 3<>/dev/tcp/$address/9002"; }
+addresses=() pids=()
+for node in "${NODES[@]}"; do addresses[node]=$(agent_address "$node") pids[node]=$(agent_pid "$node"); done
+# The network heals pair by pair: whoever is asked needs its own way there, and node 3 its way back to both.
+reachable() {
+  local pair
+  for pair in '1 3' '2 3' '3 1' '3 2'; do
+    nsenter --target "${pids[${pair% *}]}" --net timeout 0.3 bash -c "exec 3<>/dev/tcp/${addresses[${pair#* }]}/9002" || return 1
+  done
+}
 reachable || fail "the agents do not reach each other to begin with"
 for entry in 1 2; do
   watch "$entry"
