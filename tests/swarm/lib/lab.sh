@@ -103,7 +103,16 @@ stop_engine() {
     kill "$pid" 2>/dev/null || return 0
   fi
   until_true 60 gone "$pid" || fail "the engine of node $node (pid $pid) does not end"
+  [ "${2:-}" = kill ] || end_leftovers "$node"
 }
+# What an engine that was stopped in good order has left (a shim, now and then) keeps its mount namespace, and with it
+# the overlay's interfaces: the next engine, in a namespace of its own, could neither see nor make them.
+end_leftovers() {
+  local pid
+  for pid in $(node_pids "$1"); do kill -9 "$pid" 2>/dev/null || true; done
+  until_true 10 nothing_left "$1" || fail "processes of node $1 are left: $(node_pids "$1" | paste -sd ' ')"
+}
+nothing_left() { [ -z "$(node_pids "$1")" ]; }
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # A root file system made of busybox, as an image on every node.
