@@ -11,6 +11,7 @@ mod callers;
 mod faults;
 mod gate;
 mod lists;
+mod locate;
 mod managers;
 mod passing;
 mod peers;
