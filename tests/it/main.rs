@@ -21,3 +21,4 @@ mod streams;
 mod support;
 mod targets;
 mod upgrades;
+mod wire;

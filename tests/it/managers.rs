@@ -84,7 +84,7 @@ fn calls_of_stack_and_compose() -> Vec<(&'static str, String, &'static str, u16)
         ("POST", of("/exec"), r#"{"Cmd":["sh"]}"#, 201),
         ("POST", of("/stop"), "", 204),
         ("DELETE", of("?force=1"), "", 204),
-        ("DELETE", "/v1.41/networks/shop_default".into(), "", 404),
+        ("DELETE", "/v1.41/networks/shop_default".into(), "", 204),
         ("GET", "/v1.41/services".into(), "", 200),
         ("POST", "/v1.41/configs/create".into(), r#"{"Name":"shop"}"#, 201),
         ("DELETE", "/v1.41/configs/shop".into(), "", 204),
