@@ -6,6 +6,7 @@
     reason = "the lints' exception for tests does not reach their helpers"
 )]
 
+mod agents;
 mod alone;
 mod callers;
 mod faults;
