@@ -41,14 +41,14 @@ impl AgentApi {
     pub async fn answer(
         &self,
         own: Own,
-        _asked: Asked,
+        asked: Asked,
         cluster: &Arc<Cluster>,
     ) -> Result<Response<Body>, Fail> {
         match own {
             Own::Ping => Ok(empty(StatusCode::NO_CONTENT)),
             Own::Key => Err(Fail::NoEdge),
             Own::Probe => Ok(json(&ProbeDocument::of(cluster))),
-            Own::Agents => agents::list(cluster, self.config.listen.port),
+            Own::Agents => agents::list(cluster, &self.config.listen, asked.client.remote),
             Own::Kubernetes => Err(Fail::NoKubernetes),
         }
     }

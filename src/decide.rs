@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use self::facts::{Asked, Facts, Origin, Target};
 pub use self::gate::{GateError, gate};
-pub use self::table::{Access, Door, Merge, ObjectKind, Own, Pace, ROUTES, Route, Scope, Unnamed};
+pub use self::table::{Access, Door, Merge, ObjectKind, Own, Pace, ROUTES, Route, Scope, Search, Unnamed};
 use crate::model::{Absence, Cluster, Dialect, Kind, Lookup, Member, NodeId};
 
 /// What was decided for a request.
@@ -22,6 +22,9 @@ pub struct Plan {
     pub route: &'static Route,
     pub step: Step,
 }
+
+/// A node that cannot be asked, and why.
+pub type Absent = (Arc<Member>, Absence);
 
 /// Who executes a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +39,19 @@ pub enum Step {
         /// Everyone who can be asked, ourselves included, by NodeID.
         asked: Vec<Arc<Member>>,
         /// Everyone else, to be named in the answer.
-        missing: Vec<(Arc<Member>, Absence)>,
+        missing: Vec<Absent>,
         /// Whose answer gives what cannot be merged; among `asked`.
         base: Arc<Member>,
         merge: Merge,
     },
+    /// Whoever has the object: everyone is asked, and at most one has what is meant.
+    Locate {
+        /// As of a fan-out.
+        asked: Vec<Arc<Member>>,
+        missing: Vec<Absent>,
+    },
+    /// The own engine; this manager where that does not know the network. Reachable as far as is known.
+    LocalOr(Arc<Member>),
     /// The body has a say: buffer it and decide again.
     Peek,
 }
@@ -121,10 +132,10 @@ fn from_client(facts: &Facts<'_>, cluster: &Cluster) -> Result<Plan, Refuse> {
         _ if facts.manager_operation => to_manager(Cluster::designated_manager, cluster)?,
         // A remembered target would make rows vanish from a list.
         (Scope::Cluster(Some(merge)), _) => to_all(merge, facts.dialect, cluster)?,
-        (Scope::Local | Scope::Owner(_) | Scope::Cluster(None) | Scope::Any, _) => match remembered {
+        (Scope::Local | Scope::Owner(..) | Scope::Cluster(None) | Scope::Any, _) => match remembered {
             Some(name) => to_named(name, cluster)?,
             None if route.peek => by_body(facts.body, cluster)?,
-            None => Step::Local,
+            None => to_owner(route.scope, cluster),
         },
     };
     Ok(Plan { route, step })
@@ -195,6 +206,17 @@ fn to_all(merge: Merge, dialect: Dialect, cluster: &Cluster) -> Result<Step, Ref
     if (merge, dialect) == (Merge::Info, Dialect::Portainer) {
         return to_manager(Cluster::designated_manager, cluster);
     }
+    let (asked, missing) = everyone(cluster);
+    let manager = match (merge, cluster.kind) {
+        (Merge::Info, Kind::Swarm) => cluster.designated_manager(),
+        _ => None,
+    };
+    let base = Arc::clone(manager.unwrap_or_else(|| cluster.me()));
+    Ok(Step::FanOut { asked, missing, base, merge })
+}
+
+/// Who can be asked, ourselves included, and who cannot.
+fn everyone(cluster: &Cluster) -> (Vec<Arc<Member>>, Vec<Absent>) {
     let mut asked = Vec::with_capacity(cluster.members.len());
     let mut missing = Vec::new();
     for member in cluster.members.values() {
@@ -203,12 +225,22 @@ fn to_all(merge: Merge, dialect: Dialect, cluster: &Cluster) -> Result<Step, Ref
             _ => asked.push(Arc::clone(member)),
         }
     }
-    let manager = match (merge, cluster.kind) {
-        (Merge::Info, Kind::Swarm) => cluster.designated_manager(),
-        _ => None,
-    };
-    let base = Arc::clone(manager.unwrap_or_else(|| cluster.me()));
-    Ok(Step::FanOut { asked, missing, base, merge })
+    (asked, missing)
+}
+
+/// To the node that has the object, where it is looked for; else to the entry node.
+fn to_owner(scope: Scope, cluster: &Cluster) -> Step {
+    match scope {
+        Scope::Owner(_, Search::Everywhere) if cluster.is_clustered() => {
+            let (asked, missing) = everyone(cluster);
+            Step::Locate { asked, missing }
+        }
+        Scope::Owner(_, Search::Managers) if cluster.kind == Kind::Swarm && !cluster.me().is_manager() => {
+            // Without one the own engine's word is all there is.
+            cluster.designated_manager().map_or(Step::Local, |manager| Step::LocalOr(Arc::clone(manager)))
+        }
+        _ => Step::Local,
+    }
 }
 
 /// To where the body says. Only in a Swarm does it matter, and only managers make a Swarm's networks.

@@ -1,4 +1,4 @@
-//! A plan and a request in, an answer out: local, forward, fan-out. Sees only the snapshot its plan came from.
+//! A plan and a request in, an answer out: local, forward, fan-out, locate. Sees only the snapshot its plan came from.
 
 pub mod asked;
 pub mod attend;
@@ -7,12 +7,14 @@ mod fanout;
 mod forward;
 pub mod headers;
 mod local;
+mod locate;
 mod paced;
 mod pivot;
 mod relay;
 mod selection;
 mod slices;
 mod stale;
+mod swarm_network;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +26,11 @@ use crate::body::Body;
 use crate::config::Limits;
 use crate::decide::{Plan, Step};
 use crate::dial::{self, Engine, Peers};
-use crate::model::{Absence, Cluster, Hint, Member};
+use crate::model::{Absence, Cluster, Hint, Member, NodeId};
 use crate::shutdown::Shutdown;
 pub use asked::Asked;
 pub use budget::Budget;
+pub use locate::Class;
 
 /// Does what was decided. One for the whole process.
 pub struct Executor {
@@ -56,6 +59,16 @@ pub struct Tally {
     pub of: usize,
     /// Shown name and reason of each node that is missing from the answer.
     pub missing: Vec<(String, &'static str)>,
+}
+
+/// A node's object that may be the one that is meant.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its shown name.
+    pub node: String,
+    pub node_id: NodeId,
+    /// The object's full id. `None`: several on that node.
+    pub id: Option<String>,
 }
 
 /// Why there is no answer of Docker's to give.
@@ -91,7 +104,10 @@ pub enum Fail {
     #[error("no node has {what} {reference}")]
     NoPivot { what: &'static str, reference: String },
     #[error("{what} {reference} was not found, and a node was not heard")]
-    PivotUnknown { what: &'static str, reference: String, tally: Tally },
+    Unheard { what: &'static str, reference: String, tally: Tally },
+    /// `by`: how all of them match.
+    #[error("{what} {reference} is on several nodes")]
+    Several { what: &'static str, reference: String, by: Class, candidates: Vec<Candidate> },
 }
 
 impl Executor {
@@ -118,6 +134,10 @@ impl Executor {
                 let wanted = fanout::Wanted { members, missing, base, merge };
                 self.fan_out(wanted, asked, cluster).await
             }
+            Step::Locate { asked: members, missing } => {
+                self.locate(plan.route, locate::Among { members, missing }, asked, cluster).await
+            }
+            Step::LocalOr(manager) => self.swarm_network(plan.route, &manager, asked, cluster).await,
             // The pipeline answers these itself; they never reach an executor.
             Step::Own(_) | Step::Peek => Err(Fail::AllFailed { nodes: Vec::new(), tally: Tally::default() }),
         }

@@ -1,9 +1,9 @@
 //! swarmgate: one Docker API for a whole Swarm.
 //!
 //! A connection is **listened** to; each request is **identified**, **decided** by a pure function over a table and
-//! one cluster snapshot, **executed** (own, local, forward, fan-out), and **responded** to. Beside it, **discovery**
-//! feeds **membership**, which publishes snapshots. A **stream** is what a request becomes when both ends stop
-//! speaking HTTP.
+//! one cluster snapshot, **executed** (own, local, forward, fan-out, locate), and **responded** to. Beside it,
+//! **discovery** feeds **membership**, which publishes snapshots. A **stream** is what a request becomes when both ends
+//! stop speaking HTTP.
 //!
 //! # Words
 //!

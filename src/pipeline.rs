@@ -17,7 +17,8 @@ use crate::associate::Associations;
 use crate::body::Body;
 use crate::client::{Client, Side};
 use crate::decide::{
-    self, Access, Door, Facts, Origin, Pace, Plan, Scope, Step, Target, decide, gate, table::route,
+    self, Access, Door, Facts, Origin, Pace, Plan, Route, Scope, Search, Step, Target, decide, gate,
+    table::route,
 };
 use crate::execute::{Answer, Asked, Executor, Fail, headers};
 use crate::identify::{Denied, Identified, Rules, identify};
@@ -92,7 +93,7 @@ impl Pipeline {
     ) -> Result<Answer, Failure> {
         let caller = self.identify(&head, &path, client, cluster).await?;
         let wishes = Wishes::read(&head)?;
-        if !cluster.complete && matches!(route(&head.method, &path).scope, Scope::Cluster(Some(_))) {
+        if !cluster.complete && concerns_all(route(&head.method, &path)) {
             *cluster = self.settled().await;
         }
         let mut asked = Asked::new(head, carried(body), path, caller, Arc::clone(client));
@@ -217,6 +218,11 @@ impl Pipeline {
     }
 }
 
+/// Whether a node that is not known yet would be missed.
+fn concerns_all(route: &Route) -> bool {
+    matches!(route.scope, Scope::Cluster(Some(_)) | Scope::Owner(_, Search::Everywhere))
+}
+
 /// The body that decided where a request goes.
 fn peeked(plan: &Plan, asked: &Asked) -> Option<Bytes> {
     match &asked.body {
@@ -238,7 +244,8 @@ fn executor_of(plan: &Plan, cluster: &Cluster) -> Option<NodeId> {
     match &plan.step {
         Step::Local => Some(cluster.here.clone()),
         Step::Forward(member) => Some(member.id.clone()),
-        Step::Own(_) | Step::FanOut { .. } | Step::Peek => None,
+        // What one of several answered is not undone by another.
+        Step::Own(_) | Step::FanOut { .. } | Step::Locate { .. } | Step::LocalOr(_) | Step::Peek => None,
     }
 }
 

@@ -5,6 +5,7 @@ mod failure;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use serde_json::{Value, json};
 
 use crate::body::Body;
 use crate::decide::Origin;
@@ -18,6 +19,9 @@ pub const NODE: HeaderName = HeaderName::from_static("x-node");
 pub const ANSWERED: HeaderName = HeaderName::from_static("x-node-answered");
 /// On merged answers: `name=reason;…` of every node that is missing from it.
 pub const ERRORS: HeaderName = HeaderName::from_static("x-node-errors");
+
+/// Where one of several nodes may be meant: `name;name`.
+pub const AMBIGUOUS: HeaderName = HeaderName::from_static("x-node-ambiguous");
 
 /// The headers by which a Portainer server knows an agent; it wants them on every answer, refusals included.
 const AGENT: HeaderName = HeaderName::from_static("portainer-agent");
@@ -62,9 +66,13 @@ fn answered(answer: Answer) -> Response<Body> {
 
 fn failed(failure: &Failure) -> Response<Body> {
     let (status, message) = failure.told();
-    let mut response = json(status, &message, failure.details().as_deref());
+    let mut response = of_json(status, &document(&message, failure));
     if let Some(tally) = failure.tally() {
         tell(&mut response, tally);
+    }
+    if !failure.candidates().is_empty() {
+        let nodes: Vec<_> = failure.candidates().iter().map(|candidate| &*candidate.node).collect();
+        set(&mut response, AMBIGUOUS, &nodes.join(";"));
     }
     if let Some(allow) = failure.allow() {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
@@ -86,12 +94,22 @@ fn tell(response: &mut Response<Body>, tally: &Tally) {
     }
 }
 
-/// Docker's error shape. The content type is exact, without a charset: Docker's client compares it as a whole.
-fn json(status: StatusCode, message: &str, details: Option<&str>) -> Response<Body> {
-    let document = match details {
-        Some(details) => serde_json::json!({ "message": message, "details": details }),
-        None => serde_json::json!({ "message": message }),
-    };
+/// Docker's error shape, and what else there is to say.
+fn document(message: &str, failure: &Failure) -> Value {
+    let mut document = json!({ "message": message });
+    if let Some(details) = failure.details() {
+        document["details"] = details.into();
+    }
+    if !failure.candidates().is_empty() {
+        let each = failure.candidates().iter();
+        let each = each.map(|c| json!({ "node": c.node, "nodeId": c.node_id.as_str(), "id": c.id }));
+        document["candidates"] = each.collect();
+    }
+    document
+}
+
+/// The content type is exact, without a charset: Docker's client compares it as a whole.
+fn of_json(status: StatusCode, document: &Value) -> Response<Body> {
     let mut text = document.to_string();
     text.push('\n');
     let mut response = Response::new(Body::from(Bytes::from(text)));

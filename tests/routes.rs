@@ -22,13 +22,13 @@ fn every_row_goes_where_the_list_says() {
         let scope = match route.scope {
             Scope::Own(_) | Scope::There(_) => "own",
             Scope::Local | Scope::Itself(_) => "local",
-            Scope::Owner(_) => "owner",
+            Scope::Owner(..) => "owner",
             Scope::Manager => "manager",
             Scope::Cluster(_) => "cluster",
             Scope::Any => "any",
         };
         assert_eq!(scope, cell(&row, "scope"), "{route:?}");
-        if let Scope::Owner(kind) = route.scope {
+        if let Scope::Owner(kind, _) = route.scope {
             let kind = match kind {
                 ObjectKind::Container => "container",
                 ObjectKind::Exec => "exec",

@@ -50,8 +50,8 @@ pub enum Scope {
     Local,
     /// Acts on that very node's membership in a Swarm: never sent to a manager by accident.
     Itself(Unnamed),
-    /// The node that has the object. Not looked for yet: the entry node.
-    Owner(ObjectKind),
+    /// The node that has the object, as far as it is looked for.
+    Owner(ObjectKind, Search),
     Manager,
     /// All nodes. Where the answers are not merged yet: the entry node.
     Cluster(Option<Merge>),
@@ -89,6 +89,17 @@ pub enum ObjectKind {
     Volume,
     Network,
     Plugin,
+}
+
+/// Where an object is looked for when the client names no node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// Not yet: the entry node is meant.
+    Nowhere,
+    /// On all nodes.
+    Everywhere,
+    /// On the entry node, then on a manager: of the Swarm's networks a worker's engine knows only those it uses.
+    Managers,
 }
 
 /// How the answers of several nodes become one.
@@ -171,6 +182,14 @@ pub fn engine_route(method: &Method, path: &ApiPath) -> &'static Route {
 }
 
 impl Route {
+    /// What a path names in the place of this row's first parameter; the whole path where it has none.
+    pub fn named<'p>(&self, path: &'p ApiPath) -> &'p str {
+        let decoded = path.decoded();
+        let (head, rest) = self.pattern.split_once('{').unwrap_or_default();
+        let tail = rest.split_once('}').map(|(_, tail)| tail).unwrap_or_default();
+        decoded.strip_prefix(head).and_then(|rest| rest.strip_suffix(tail)).unwrap_or(decoded)
+    }
+
     /// Whether the row serves the method. Only the agent's own rows can say no.
     pub fn allows(&self, method: &Method) -> bool {
         self.method.is_empty() || self.method.split(", ").any(|allowed| allowed == method.as_str())
@@ -324,6 +343,21 @@ mod tests {
             assert_eq!(accepted, [opens], "{door:?}");
         }
         assert!(!Door::None.accepts("tcp") && !Door::None.accepts(""));
+    }
+
+    #[test]
+    fn a_row_knows_what_a_path_names() {
+        let rows = [
+            ("/containers/web/json", "web"),
+            ("/v1.41/containers/json/json", "json"),
+            ("/containers/a%2Fb/json", "a/b"),
+            ("/networks/n", "n"),
+            ("/info", "/info"),
+        ];
+        for (path, named) in rows {
+            let path = ApiPath::parse(path).expect("a path");
+            assert_eq!(route(&Method::GET, &path).named(&path), named);
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Asks all nodes at once and merges what they answer. Whoever does not answer is named.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -17,14 +16,14 @@ use super::budget::Lease;
 use super::slices::Slices;
 use super::{Answer, Asked, Executor, Fail, Tally, headers, pivot};
 use crate::body::Body;
-use crate::decide::Merge;
+use crate::decide::{Absent, Merge};
 use crate::dial;
 use crate::merge::{self, Order, Parsed};
 use crate::model::api_path::ApiPath;
-use crate::model::{Absence, ApiVersion, Caller, Cluster, Dialect, Hint, Member, NodeId};
+use crate::model::{Absence, ApiVersion, Caller, Cluster, Dialect, Hint, Member};
 
 /// No word for `X-Node-Errors`: it is not the node that is at fault.
-const BUSY: &str = "busy";
+pub(super) const BUSY: &str = "busy";
 
 /// 4 KiB: a quarter of the read buffer that a frame may pin.
 const SMALL: usize = 4 << 10;
@@ -32,7 +31,7 @@ const SMALL: usize = 4 << 10;
 /// Who is asked, who cannot be, and what comes of it.
 pub(super) struct Wanted {
     pub(super) members: Vec<Arc<Member>>,
-    pub(super) missing: Vec<(Arc<Member>, Absence)>,
+    pub(super) missing: Vec<Absent>,
     pub(super) base: Arc<Member>,
     pub(super) merge: Merge,
 }
@@ -63,6 +62,31 @@ pub(super) struct Question<'a> {
     pub(super) sizes: bool,
 }
 
+impl<'a> Question<'a> {
+    /// What the client asks, under this version.
+    pub(super) fn of(asked: &'a Asked, version: Option<ApiVersion>) -> Self {
+        Self {
+            version,
+            sizes: ["size=1", "size=true", "size=True"].iter().any(|on| asked.query.contains(on)),
+            headers: &asked.headers,
+            caller: &asked.caller,
+            path: &asked.path,
+        }
+    }
+}
+
+impl Part {
+    /// This node's answer alone, as it came.
+    pub(super) fn into_answer(self) -> Answer {
+        let mut head = self.headers;
+        headers::clean_answer(&mut head, self.status);
+        let mut response = Response::new(Body::from(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = head;
+        Answer { response, by: self.member, tally: None }
+    }
+}
+
 impl Executor {
     pub(super) async fn fan_out(
         &self,
@@ -71,26 +95,22 @@ impl Executor {
         cluster: &Arc<Cluster>,
     ) -> Result<Answer, Fail> {
         let lease = Mutex::new(self.budget.lease());
-        let question = Question {
-            version: asked.path.version().or(newest_of_all(&wanted.members)),
-            sizes: ["size=1", "size=true", "size=True"].iter().any(|on| asked.query.contains(on)),
-            headers: &asked.headers,
-            caller: &asked.caller,
-            path: &asked.path,
-        };
+        let question = Question::of(asked, asked.path.version().or(newest_of_all(&wanted.members)));
         let selected = pivot::select(self, &asked.query, &question, &wanted, cluster, &lease).await?;
         let asking =
             selected.queries.iter().map(|(member, query)| self.part(member, &question, query, &lease));
-        let (parts, mut missed) = split(join_all(asking).await);
+        let (mut parts, mut missed) = split(join_all(asking).await);
         if missed.iter().any(|missed| missed.reason == BUSY) {
             return Err(Fail::Busy);
         }
-        if let Some(answer) = refused_alike(&parts, &missed, cluster) {
-            return Ok(answer);
+        if let Some(refused) = refused_alike(&parts, &missed) {
+            return Ok(parts.swap_remove(refused).into_answer());
         }
         let kind = kind_of(&wanted.merge, &wanted.base);
         let (head, parsed) = check(&kind, parts, &wanted.base, &mut missed);
-        let tally = tally(parsed.len(), &missed, &wanted, &selected.excluded, cluster);
+        let absent = wanted.missing.iter().filter(|(member, _)| !selected.excluded.contains(&member.id));
+        let of = wanted.members.len() + wanted.missing.len() - selected.excluded.len();
+        let tally = Tally { answered: parsed.len(), of, missing: unheard(&missed, absent, cluster) };
         if parsed.is_empty() {
             return Err(all_failed(missed, &wanted, tally));
         }
@@ -108,7 +128,7 @@ impl Executor {
 
     /// A client that takes a merged answer in drips holds memory that others wait for: in the end its connection is
     /// cut. Cancelling the token calls that off.
-    fn until_sent(&self, asked: &Asked) -> CancellationToken {
+    pub(super) fn until_sent(&self, asked: &Asked) -> CancellationToken {
         let (sent, client, after) =
             (CancellationToken::new(), Arc::clone(&asked.client), self.limits.plain_get);
         let watched = sent.clone();
@@ -305,7 +325,7 @@ impl Gathered {
     }
 }
 
-fn missed(member: &Arc<Member>, reason: &'static str, detail: &dyn std::fmt::Display) -> Missed {
+pub(super) fn missed(member: &Arc<Member>, reason: &'static str, detail: &dyn std::fmt::Display) -> Missed {
     Missed { member: Arc::clone(member), reason, detail: detail.to_string() }
 }
 
@@ -324,20 +344,12 @@ fn newest_of_all(members: &[Arc<Member>]) -> Option<ApiVersion> {
     members.iter().filter_map(|member| member.api.map(|api| api.max)).min()
 }
 
-/// Where every answer is the same kind of refusal (a bad filter, say), it is the caller's error and not a node's.
-fn refused_alike(parts: &[Part], missed: &[Missed], cluster: &Arc<Cluster>) -> Option<Answer> {
-    let own = parts.iter().find(|part| part.member.is_here()).or(parts.first())?;
+/// Where every answer is the same kind of refusal (a bad filter, say), it is the caller's error and not a node's. The
+/// entry node's, if it is among them, says so for all.
+fn refused_alike(parts: &[Part], missed: &[Missed]) -> Option<usize> {
     let alike = missed.is_empty() && parts.iter().all(|part| part.status.is_client_error());
-    if !alike {
-        return None;
-    }
-    let mut kept = own.headers.clone();
-    headers::clean_answer(&mut kept, own.status);
-    let mut response = Response::new(Body::from(own.body.clone()));
-    *response.status_mut() = own.status;
-    *response.headers_mut() = kept;
-    let by = cluster.members.get(&own.member.id).unwrap_or(&own.member);
-    Some(Answer { response, by: Arc::clone(by), tally: None })
+    let own = parts.iter().position(|part| part.member.is_here()).unwrap_or(0);
+    (alike && !parts.is_empty()).then_some(own)
 }
 
 fn kind_of(merge: &Merge, base: &Arc<Member>) -> merge::Kind {
@@ -384,23 +396,21 @@ fn check(
     (head.unwrap_or_default(), parsed)
 }
 
-fn tally(
-    answered: usize,
+/// Whoever should have been heard and was not, each with its reason.
+pub(super) fn unheard<'a>(
     missed: &[Missed],
-    wanted: &Wanted,
-    excluded: &BTreeSet<NodeId>,
+    absent: impl IntoIterator<Item = &'a Absent>,
     cluster: &Cluster,
-) -> Tally {
+) -> Vec<(String, &'static str)> {
     let failed = missed.iter().map(|missed| (missed.member.shown.to_string(), missed.reason));
-    let absent = wanted.missing.iter().filter(|(member, _)| !excluded.contains(&member.id));
-    let absent = absent.map(|(member, absence)| (member.shown.to_string(), absence.as_str()));
+    let absent = absent.into_iter().map(|(member, absence)| (member.shown.to_string(), absence.as_str()));
     let mut missing: Vec<_> = failed.chain(absent).collect();
     missing.sort();
     if !cluster.complete {
         // There may be nodes that nobody has told us of yet; an answer without them must not look whole.
         missing.push(("swarm".to_owned(), Absence::Unreachable.as_str()));
     }
-    Tally { answered, of: wanted.members.len() + wanted.missing.len() - excluded.len(), missing }
+    missing
 }
 
 fn all_failed(missed: Vec<Missed>, wanted: &Wanted, tally: Tally) -> Fail {

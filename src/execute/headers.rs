@@ -85,7 +85,7 @@ pub fn clean_answer(headers: &mut HeaderMap, status: http::StatusCode) {
     for name in ONE_HOP {
         headers.remove(name);
     }
-    for name in ["x-node", "x-node-answered", "x-node-errors"] {
+    for name in ["x-node", "x-node-answered", "x-node-errors", "x-node-ambiguous"] {
         headers.remove(name);
     }
     headers.remove(FAILURE);

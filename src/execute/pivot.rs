@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use http::StatusCode;
-use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::budget::Lease;
-use super::fanout::{Missed, Part, Question, Wanted, split};
+use super::fanout::{Part, Question, Wanted, split, unheard};
+use super::locate::{Class, Inspected};
 use super::selection::{Limit, Selection};
 use super::{Executor, Fail, Tally};
 use crate::decide::Merge;
@@ -30,15 +30,6 @@ pub(super) struct Selected {
     pub(super) before: Option<Pivot>,
     pub(super) since: Option<Pivot>,
     pub(super) dangling: bool,
-}
-
-/// The part of an inspect answer that says what matched and when it was made.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Inspected {
-    id: String,
-    name: Option<String>,
-    created: String,
 }
 
 pub(super) async fn select(
@@ -58,7 +49,7 @@ pub(super) async fn select(
     };
     let find = async |filter: &str| match selection.values(filter).into_iter().next() {
         Some(reference) if !folder.is_empty() => {
-            locate(executor, question, wanted, lease, what, folder, &reference).await.map(Some)
+            seek(executor, question, wanted, cluster, lease, (what, folder), &reference).await.map(Some)
         }
         _ => Ok(None),
     };
@@ -116,14 +107,14 @@ fn by_node_filter(selection: &Selection, cluster: &Cluster) -> Result<BTreeSet<N
 /// Finds the object that a filter names, on all nodes at once.
 ///
 /// # Errors
-/// No node has it: [`Fail::NoPivot`]. One that was not heard might have it: [`Fail::PivotUnknown`].
-async fn locate(
+/// No node has it: [`Fail::NoPivot`]. One that was not heard might have it: [`Fail::Unheard`].
+async fn seek(
     executor: &Executor,
     question: &Question<'_>,
     wanted: &Wanted,
+    cluster: &Cluster,
     lease: &Mutex<Lease>,
-    what: &'static str,
-    folder: &str,
+    (what, folder): (&'static str, &str),
     reference: &str,
 ) -> Result<Pivot, Fail> {
     let encoded = percent_encoding::utf8_percent_encode(reference, percent_encoding::NON_ALPHANUMERIC);
@@ -139,10 +130,12 @@ async fn locate(
         return Ok(Pivot { nodes: found.into_iter().map(|(node, _)| node).collect(), created });
     }
     let reference = reference.to_owned();
-    if missed.is_empty() && wanted.missing.is_empty() {
+    let missing = unheard(&missed, &wanted.missing, cluster);
+    if missing.is_empty() {
         return Err(Fail::NoPivot { what, reference });
     }
-    Err(Fail::PivotUnknown { what, reference, tally: unheard(&missed, wanted) })
+    let (answered, of) = (parts.len(), wanted.members.len() + wanted.missing.len());
+    Err(Fail::Unheard { what, reference, tally: Tally { answered, of, missing } })
 }
 
 /// As the engine matches these filters: a container by full id or exact name, an image by whatever inspects it.
@@ -151,17 +144,8 @@ fn matched(part: &Part, what: &str, reference: &str) -> Option<(NodeId, i64)> {
         return None;
     }
     let inspected: Inspected = serde_json::from_slice(&part.body).ok()?;
-    let named = inspected.name.as_deref().map(|name| name.trim_start_matches('/'));
-    let exact = inspected.id == reference || named == Some(reference.trim_start_matches('/'));
-    let hit = what == "image" || exact;
+    let hit = what == "image" || inspected.class(reference) > Class::Prefix;
     hit.then(|| unix_seconds(&inspected.created).map(|created| (part.member.id.clone(), created)))?
-}
-
-fn unheard(missed: &[Missed], wanted: &Wanted) -> Tally {
-    let silent = missed.iter().map(|m| (m.member.shown.to_string(), m.reason));
-    let absent = wanted.missing.iter().map(|(m, absence)| (m.shown.to_string(), absence.as_str()));
-    let of = wanted.members.len() + wanted.missing.len();
-    Tally { answered: wanted.members.len() - missed.len(), of, missing: silent.chain(absent).collect() }
 }
 
 /// Reads `2026-01-02T03:04:05.678Z` (RFC 3339, any offset) down to the second.

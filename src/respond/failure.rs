@@ -7,7 +7,7 @@ use http::StatusCode;
 use crate::agent_api;
 use crate::associate::ClaimError;
 use crate::decide::{GateError, Refuse};
-use crate::execute::{Fail, Tally};
+use crate::execute::{Candidate, Class, Fail, Tally};
 use crate::identify::Denied;
 
 /// A request that gets no answer of Docker's.
@@ -76,11 +76,19 @@ impl Failure {
         Some(letters.next()?.to_uppercase().chain(letters).collect())
     }
 
+    /// Who may be meant, where that cannot be told.
+    pub(super) fn candidates(&self) -> &[Candidate] {
+        match self {
+            Self::Execute(Fail::Several { candidates, .. }) => candidates,
+            _ => &[],
+        }
+    }
+
     /// Who is missing, where that is the reason.
     pub(super) fn tally(&self) -> Option<&Tally> {
         match self {
             Self::Execute(
-                Fail::Partial(tally) | Fail::AllFailed { tally, .. } | Fail::PivotUnknown { tally, .. },
+                Fail::Partial(tally) | Fail::AllFailed { tally, .. } | Fail::Unheard { tally, .. },
             ) => Some(tally),
             _ => None,
         }
@@ -212,10 +220,19 @@ fn of_fail(fail: &Fail) -> (StatusCode, String) {
             format!("the body decides where this request goes and is larger than {limit} bytes"),
         ),
         Fail::NoPivot { what, reference } => (StatusCode::NOT_FOUND, format!("No such {what}: {reference}")),
-        Fail::PivotUnknown { what, reference, tally } => (
+        Fail::Unheard { what, reference, tally } => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("No such {what}: {reference} on the nodes that answered; not heard: {}", names(tally)),
         ),
+        // An engine's own words for several objects of its own.
+        Fail::Several { by: Class::Prefix, reference, .. } => {
+            (StatusCode::BAD_REQUEST, format!("multiple IDs found with provided prefix: {reference}"))
+        }
+        Fail::Several { by: Class::Name | Class::Id, what, reference, candidates } => {
+            let nodes: Vec<_> = candidates.iter().map(|candidate| &*candidate.node).collect();
+            let nodes = nodes.join(", ");
+            (StatusCode::CONFLICT, format!("{what} {reference} is on {nodes}; name one of them with X-Node"))
+        }
     }
 }
 

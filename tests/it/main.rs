@@ -6,11 +6,13 @@
     reason = "the lints' exception for tests does not reach their helpers"
 )]
 
+mod agents;
 mod alone;
 mod callers;
 mod faults;
 mod gate;
 mod lists;
+mod locate;
 mod managers;
 mod passing;
 mod peers;
@@ -20,3 +22,4 @@ mod streams;
 mod support;
 mod targets;
 mod upgrades;
+mod wire;

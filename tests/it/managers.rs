@@ -4,7 +4,7 @@ use http_body_util::BodyExt;
 use serde_json::json;
 
 use crate::support::cluster::Setup;
-use crate::support::engine::answers;
+use crate::support::engine::{Seen, answers, samples};
 
 const HOSTS: [&str; 3] = ["node1", "node2", "node3"];
 const MANAGER: (&str, &str) = ("X-PortainerAgent-ManagerOperation", "1");
@@ -56,6 +56,70 @@ async fn a_manager_operation_lands_on_the_designated_manager_from_every_node() {
         let both = [MANAGER, ("X-PortainerAgent-Target", "node3")];
         assert_eq!(cluster.client(at).get_with("/version", &both).await.header("x-node"), "node1");
     }
+}
+
+/// What the `docker stack` and `docker compose` of a Portainer server send, each with the status of the one manager.
+fn calls_of_stack_and_compose() -> Vec<(&'static str, String, &'static str, u16)> {
+    let id = samples::id(&samples::node_id("node1"), "container", 0);
+    let of = |rest: &str| format!("/v1.41/containers/{id}{rest}");
+    let labelled = "filters=%7B%22label%22%3A%7B%22com.docker.compose.project%3Dshop%22%3Atrue%7D%7D";
+    let overlay = r#"{"Name":"shop_default","Driver":"overlay"}"#;
+    let bridge = r#"{"Name":"shop_default","Driver":"bridge"}"#;
+    vec![
+        ("HEAD", "/_ping".into(), "", 200),
+        ("GET", "/v1.41/info".into(), "", 200),
+        ("GET", format!("/v1.41/containers/json?all=1&{labelled}"), "", 200),
+        ("GET", format!("/v1.41/networks?{labelled}"), "", 200),
+        ("GET", format!("/v1.41/volumes?{labelled}"), "", 200),
+        ("GET", "/v1.41/images/busybox:latest/json".into(), "", 404),
+        ("POST", "/v1.41/images/create?fromImage=busybox&tag=latest".into(), "", 200),
+        ("POST", "/v1.41/networks/create".into(), overlay, 201),
+        ("POST", "/v1.41/networks/create".into(), bridge, 201),
+        ("GET", "/v1.41/networks/shop_default".into(), "", 200),
+        ("POST", "/v1.41/volumes/create".into(), r#"{"Name":"shop_data"}"#, 200),
+        ("POST", "/v1.41/containers/create?name=shop-web-1".into(), r#"{"Image":"busybox"}"#, 201),
+        ("POST", of("/start"), "", 204),
+        ("GET", of("/json"), "", 200),
+        ("GET", of("/logs?stdout=1"), "", 200),
+        ("POST", of("/exec"), r#"{"Cmd":["sh"]}"#, 201),
+        ("POST", of("/stop"), "", 204),
+        ("DELETE", of("?force=1"), "", 204),
+        ("DELETE", "/v1.41/networks/shop_default".into(), "", 204),
+        ("GET", "/v1.41/services".into(), "", 200),
+        ("POST", "/v1.41/configs/create".into(), r#"{"Name":"shop"}"#, 201),
+        ("DELETE", "/v1.41/configs/shop".into(), "", 204),
+    ]
+}
+
+#[tokio::test]
+async fn what_stack_and_compose_do_they_do_on_one_manager_through_whichever_agent() {
+    let cluster = Setup::swarm(&HOSTS, 2).start().await;
+    let mut seen = 0;
+    for (at, entry) in HOSTS.iter().enumerate() {
+        for (method, target, body, status) in calls_of_stack_and_compose() {
+            // Only the leader is designated: another manager, asked without the header, would do it itself.
+            let path = target.trim_start_matches("/v1.41").split('?').next().unwrap().to_owned();
+            let is_it = |s: &&Seen| s.target == target && s.method.as_str() == method;
+            cluster.forget();
+            let answer = cluster.client(at).call(method, &target, &[MANAGER], body).await;
+            let said = (answer.status, answer.header("x-node"), answer.header("x-node-answered"));
+            let plain = ["/services", "/configs"].iter().any(|start| path.starts_with(start));
+            // What any manager serves, a manager's own agent serves itself.
+            let by = if plain && at == 1 { "node2" } else { "node1" };
+            assert_eq!(said, (status, by, ""), "{method} {target} through {entry}: {}", answer.text());
+            let times: Vec<_> =
+                cluster.nodes.iter().map(|node| node.engine().seen().iter().filter(is_it).count()).collect();
+            let wanted = if by == "node2" { [0, 1, 0] } else { [1, 0, 0] };
+            assert_eq!(times, wanted, "{method} {target} through {entry}");
+            if !body.is_empty() {
+                let engine = cluster.engine(usize::from(by == "node2"));
+                let got = engine.seen().into_iter().find(|s| is_it(&s)).unwrap();
+                assert_eq!(got.body(), body.as_bytes(), "{target}");
+            }
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 66);
 }
 
 #[tokio::test]

@@ -104,10 +104,10 @@ async fn without_a_target_the_entry_node_is_asked() {
         let client = cluster.client(at);
         assert_eq!(client.get("/version").await.header("x-node"), *host);
         assert_eq!(client.get("/_ping").await.header("x-node"), *host);
-        let inspected = client.get(&format!("/containers/{id}/json")).await;
-        assert_eq!(inspected.status, if at == 0 { 200 } else { 404 });
+        let logs = client.get(&format!("/containers/{id}/logs")).await;
+        assert_eq!((logs.status, logs.header("x-node")), (if at == 0 { 200 } else { 404 }, *host));
         if at > 0 {
-            assert_eq!(inspected.message(), format!("No such container: {id}"), "the engine's own words");
+            assert_eq!(logs.message(), format!("No such container: {id}"), "the engine's own words");
         }
     }
 }

@@ -3,14 +3,14 @@
 
 use super::Access::{Read, Sensitive, Write};
 use super::Scope::{Any, Cluster, Itself, Local, Manager};
-use super::{Access, Door, Merge, ObjectKind, Pace, Route, Scope, Unnamed};
+use super::{Access, Door, Merge, ObjectKind, Pace, Route, Scope, Search, Unnamed};
 
-const CONTAINER: Scope = Scope::Owner(ObjectKind::Container);
-const EXEC: Scope = Scope::Owner(ObjectKind::Exec);
-const IMAGE: Scope = Scope::Owner(ObjectKind::Image);
-const VOLUME: Scope = Scope::Owner(ObjectKind::Volume);
-const NETWORK: Scope = Scope::Owner(ObjectKind::Network);
-const PLUGIN: Scope = Scope::Owner(ObjectKind::Plugin);
+const CONTAINER: Scope = Scope::Owner(ObjectKind::Container, Search::Nowhere);
+const EXEC: Scope = Scope::Owner(ObjectKind::Exec, Search::Nowhere);
+const IMAGE: Scope = Scope::Owner(ObjectKind::Image, Search::Nowhere);
+const VOLUME: Scope = Scope::Owner(ObjectKind::Volume, Search::Nowhere);
+const NETWORK: Scope = Scope::Owner(ObjectKind::Network, Search::Nowhere);
+const PLUGIN: Scope = Scope::Owner(ObjectKind::Plugin, Search::Nowhere);
 
 /// The Engine API.
 pub const ROUTES: &[Route] = &[
@@ -31,7 +31,7 @@ pub const ROUTES: &[Route] = &[
     row("OPTIONS", "/{any}", Read, Any),
     row("GET", "/containers/json", Read, Cluster(Some(Merge::Containers))),
     row("POST", "/containers/create", Write, Local),
-    row("GET", "/containers/{id}/json", Sensitive, CONTAINER),
+    row("GET", "/containers/{id}/json", Sensitive, CONTAINER).sought(Search::Everywhere),
     row("GET", "/containers/{id}/top", Sensitive, CONTAINER),
     row("GET", "/containers/{id}/logs", Sensitive, CONTAINER).long(),
     row("GET", "/containers/{id}/changes", Read, CONTAINER),
@@ -84,8 +84,8 @@ pub const ROUTES: &[Route] = &[
     row("DELETE", "/volumes/{name}", Write, VOLUME),
     row("POST", "/volumes/prune", Write, Cluster(None)).long(),
     row("GET", "/networks", Read, Cluster(Some(Merge::Networks))),
-    row("GET", "/networks/{id}", Read, NETWORK),
-    row("DELETE", "/networks/{id}", Write, NETWORK),
+    row("GET", "/networks/{id}", Read, NETWORK).sought(Search::Managers),
+    row("DELETE", "/networks/{id}", Write, NETWORK).sought(Search::Managers),
     row("POST", "/networks/create", Write, Local).peeks(),
     row("POST", "/networks/{id}/connect", Write, CONTAINER),
     row("POST", "/networks/{id}/disconnect", Write, CONTAINER),
@@ -145,6 +145,14 @@ impl Route {
 
     const fn opens(mut self, door: Door) -> Self {
         self.door = door;
+        self
+    }
+
+    /// Where its object is looked for; only of rows whose object has an owner.
+    const fn sought(mut self, search: Search) -> Self {
+        if let Scope::Owner(kind, _) = self.scope {
+            self.scope = Scope::Owner(kind, search);
+        }
         self
     }
 

@@ -55,7 +55,10 @@ fn any_request() -> impl Strategy<Value = String> {
 fn members_of(step: &Step) -> Vec<&Arc<Member>> {
     match step {
         Step::Own(_) | Step::Local | Step::Peek => Vec::new(),
-        Step::Forward(member) => vec![member],
+        Step::Forward(member) | Step::LocalOr(member) => vec![member],
+        Step::Locate { asked, missing } => {
+            asked.iter().chain(missing.iter().map(|(member, _)| member)).collect()
+        }
         Step::FanOut { asked, missing, base, .. } => {
             asked.iter().chain(missing.iter().map(|(member, _)| member)).chain([base]).collect()
         }
@@ -75,6 +78,14 @@ proptest! {
                 prop_assert!(asked.contains(cluster.me()) && asked.contains(base));
                 prop_assert!(asked.iter().all(|member| member.is_reachable()));
                 prop_assert_eq!(asked.len() + missing.len(), cluster.members.len());
+            }
+            Step::Locate { asked, missing } => {
+                prop_assert!(asked.contains(cluster.me()));
+                prop_assert!(asked.iter().all(|member| member.is_reachable()));
+                prop_assert_eq!(asked.len() + missing.len(), cluster.members.len());
+            }
+            Step::LocalOr(other) => {
+                prop_assert!(other.id != cluster.here && other.is_reachable() && other.is_manager());
             }
             Step::Own(_) | Step::Local | Step::Peek => {}
         }

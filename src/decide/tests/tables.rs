@@ -27,16 +27,22 @@ fn changed(cluster: &Cluster, id: &str, change: impl Fn(&mut Member)) -> Cluster
 fn told(request: &str, cluster: &Cluster) -> String {
     let ids =
         |members: &[Arc<Member>]| members.iter().map(|m| m.id.to_string()).collect::<Vec<_>>().join("+");
+    let absent = |missing: &[(Arc<Member>, Absence)]| {
+        let each = missing.iter().map(|(m, why)| format!("{}={}", m.id, why.as_str()));
+        each.collect::<Vec<_>>().join("+")
+    };
     match ask(request, cluster) {
         Ok(Plan { step: Step::Local, .. }) => "local".into(),
         Ok(Plan { step: Step::Peek, .. }) => "peek".into(),
         Ok(Plan { step: Step::Own(own), .. }) => format!("{own:?}"),
         Ok(Plan { step: Step::Forward(member), .. }) => member.id.to_string(),
         Ok(Plan { step: Step::FanOut { asked, missing, base, merge }, .. }) => {
-            let missing: Vec<_> =
-                missing.iter().map(|(m, why)| format!("{}={}", m.id, why.as_str())).collect();
-            format!("{merge:?} of {} without {} on {}", ids(&asked), missing.join("+"), base.id)
+            format!("{merge:?} of {} without {} on {}", ids(&asked), absent(&missing), base.id)
         }
+        Ok(Plan { step: Step::Locate { asked, missing }, .. }) => {
+            format!("one of {} without {}", ids(&asked), absent(&missing))
+        }
+        Ok(Plan { step: Step::LocalOr(manager), .. }) => format!("local or {}", manager.id),
         Err(refuse) => {
             let whole = format!("{refuse:?}");
             whole.split([' ', '{']).next().unwrap_or_default().to_owned()
@@ -65,7 +71,7 @@ fn without_a_target_the_route_decides() {
             ("GET /info", "m2aa"),
             ("GET /events", "local"),
             ("POST /volumes/prune", "local"),
-            ("GET /containers/web/json", "local"),
+            ("GET /containers/web/top", "local"),
             ("GET /images/search", "local"),
             ("GET /version", "local"),
             ("GET /no/such/path", "local"),
@@ -167,7 +173,8 @@ fn without_a_manager_only_managers_are_missed() {
         ("GET /info docker", info),
         ("POST /networks/create ={\"Driver\":\"overlay\"}", "NoManager"),
         ("POST /networks/create ={\"Driver\":\"bridge\"}", "local"),
-        ("GET /containers/web/json", "local"),
+        ("GET /networks/n", "local"),
+        ("GET /containers/web/top", "local"),
     ];
     check(&lost, &rows);
 }
@@ -191,6 +198,34 @@ fn a_node_joins_and_leaves_by_name_only() {
     check(&alone, &[("POST /swarm/leave", "local"), ("POST /swarm/join !", "local")]);
     let Err(Refuse::NeedsTarget { known }) = ask("POST /swarm/leave", &swarm()) else { panic!("refused") };
     assert_eq!(known, ["hm1aa", "hm2aa", "hw1aa", "hw3aa", "twin.t1aa", "twin.t2aa"]);
+}
+
+#[test]
+fn an_unnamed_object_is_looked_for_where_its_row_says() {
+    let all = "one of m1aa+m2aa+t1aa+t2aa+w1aa without w3aa=timeout";
+    let rows = [
+        ("GET /containers/web/json", all),
+        ("GET /v1.41/containers/web/json docker", all),
+        ("GET /containers/web/json ~t1aa", "t1aa"),
+        ("GET /containers/web/json @t1aa", "t1aa"),
+        ("GET /containers/web/json @w1aa", "local"),
+        ("GET /containers/web/json !", "m2aa"),
+        ("GET /containers/web/json ! ~t1aa", "m2aa"),
+        ("GET /containers/web/json peer", "local"),
+        ("HEAD /containers/web/json", "local"),
+        ("GET /networks/n", "local or m2aa"),
+        ("DELETE /v1.41/networks/n", "local or m2aa"),
+        ("GET /networks/n ~t1aa", "t1aa"),
+        ("DELETE /networks/n @w1aa", "local"),
+        ("DELETE /networks/n !", "m2aa"),
+        ("GET /networks/n peer", "local"),
+        ("POST /networks/n/connect", "local"),
+    ];
+    check(&swarm(), &rows);
+    let promoted = changed(&swarm(), "w1aa", |m| m.role = Role::Manager);
+    check(&promoted, &[("GET /networks/n", "local"), ("DELETE /networks/n", "local")]);
+    let alone = cluster(Kind::Swarm, &[node("m1aa", "", Role::Manager, true, Reach::Here)]);
+    check(&alone, &[("GET /containers/web/json", "one of m1aa without ")]);
 }
 
 #[test]
@@ -220,8 +255,10 @@ fn standing_alone_everything_is_local() {
         ("GET /info", "local"),
         ("GET /services", "local"),
         ("GET /services !", "local"),
+        ("GET /containers/web/json", "local"),
         ("GET /containers/web/json ~nope", "local"),
         ("GET /containers/web/json ~nope !", "local"),
+        ("DELETE /networks/n", "local"),
         ("POST /swarm/join", "local"),
         ("POST /swarm/join ~nope", "local"),
         ("GET /containers/json @hsolo1", "local"),
@@ -254,6 +291,9 @@ fn static_peers_have_no_manager() {
         ("GET /services", "local"),
         ("GET /containers/json !", "local"),
         ("GET /containers/web/json ~t1aa", "t1aa"),
+        ("GET /containers/web/json", "one of m1aa+m2aa+t1aa+t2aa+w1aa without w3aa=timeout"),
+        ("GET /containers/web/json !", "local"),
+        ("GET /networks/n", "local"),
         ("GET /services @t1aa", "t1aa"),
         ("POST /swarm/join", "NeedsTarget"),
     ];
@@ -268,6 +308,7 @@ fn before_the_engine_has_spoken_nothing_leaves_the_node() {
         ("GET /info docker", "local"),
         ("GET /services", "local"),
         ("GET /services !", "local"),
+        ("GET /containers/web/json", "local"),
         ("GET /containers/web/json ~hw1aa", "local"),
         ("GET /containers/web/json ~hm1aa", "UnknownTarget"),
         ("GET /containers/web/json @m1aa", "UnknownTarget"),

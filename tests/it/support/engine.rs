@@ -7,6 +7,8 @@
 pub(crate) mod answers;
 #[path = "engine/cork.rs"]
 mod cork;
+#[path = "engine/pages.rs"]
+mod pages;
 #[path = "engine/routes.rs"]
 mod routes;
 #[path = "engine/samples.rs"]

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::answers::{Answer, JSON, Recorded, empty, error, json, value, whole};
-use super::{Feed, Script, State, samples, streams, swarm};
+use super::{Feed, Script, State, pages, samples, streams, swarm};
 
 pub(super) type Filters = BTreeMap<String, Vec<String>>;
 
@@ -67,6 +67,7 @@ pub(super) async fn usual(state: &Arc<State>, mut request: Request<Recorded>) ->
         (Method::GET | Method::HEAD, ["_ping"]) => ping(),
         (Method::GET, ["version"]) => value(200, &samples::version(script)),
         (Method::GET, ["info"]) => value(200, &samples::info(script, &swarm::block(script))),
+        (Method::GET, ["events"]) if query.contains_key("until") => json(200, pages::event(script)),
         (Method::GET, ["events"]) => streams::follow(state, Feed::Events, JSON, Vec::new()),
         (Method::GET, ["containers", "json"]) => containers(state, &query),
         (_, ["containers", name, rest @ ..]) => container(state, request, name, rest, &query).await,
@@ -84,7 +85,9 @@ pub(super) async fn usual(state: &Arc<State>, mut request: Request<Recorded>) ->
             let length = read(&mut request).await.len();
             value(200, &json!({ "stream": format!("read {length} bytes\n") }))
         }
-        _ => error(404, "page not found"),
+        (method, segments) => {
+            pages::usual(script, &method, segments).unwrap_or_else(|| error(404, "page not found"))
+        }
     }
 }
 
@@ -205,8 +208,12 @@ async fn container(
             execs.push(id.clone());
             value(201, &json!({ "Id": id }))
         }
-        (Method::POST, ["start" | "stop" | "restart" | "kill" | "rename" | "resize"])
-        | (Method::DELETE, []) => empty(204),
+        (Method::GET, ["top"]) => value(200, &pages::top()),
+        (Method::GET, ["stats"]) => value(200, &pages::stats(script, number)),
+        (Method::POST, ["resize"]) => empty(200),
+        (Method::POST, ["start" | "stop" | "restart" | "kill" | "rename"]) | (Method::DELETE, []) => {
+            empty(204)
+        }
         (Method::PUT, ["archive"]) => {
             read(&mut request).await;
             empty(200)

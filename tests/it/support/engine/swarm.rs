@@ -6,7 +6,7 @@ use http::{Method, Request};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use super::answers::{Answer, Recorded, empty, error, value};
+use super::answers::{Answer, Recorded, empty, error, value, whole};
 use super::{Script, routes, samples};
 
 /// Shared by its engines. Every change is seen by all of them at once, as if Raft took no time.
@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) id: String,
     pub(crate) host: String,
     pub(crate) address: String,
+    /// `linux`, `windows`.
+    pub(crate) os: &'static str,
     pub(crate) is_manager: bool,
     pub(crate) is_leader: bool,
     /// `ready`, `down`.
@@ -53,6 +55,7 @@ impl Swarm {
             id: samples::node_id(host),
             host: (*host).to_owned(),
             address: format!("10.77.0.{}", at + 1),
+            os: "linux",
             is_manager: at < managers,
             is_leader: at == 0,
             state: "ready",
@@ -121,7 +124,7 @@ impl Node {
             },
             "Description": {
                 "Hostname": self.host,
-                "Platform": { "Architecture": "x86_64", "OS": "linux" },
+                "Platform": { "Architecture": "x86_64", "OS": self.os },
                 "Resources": { "NanoCPUs": 2_000_000_000_u64, "MemoryBytes": 8_363_020_288_u64 },
                 "Engine": { "EngineVersion": "20.10.24", "Plugins": [{ "Type": "Network", "Name": "overlay" }] },
             },
@@ -168,7 +171,7 @@ pub(super) fn block(script: &Script) -> Value {
     block
 }
 
-const WORKER: &str = "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. \
+pub(super) const WORKER: &str = "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. \
 Please run this command on a manager node or promote the current node to a manager.";
 const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect \
 this node to swarm and try again.";
@@ -179,7 +182,7 @@ Make sure more than half of the managers are online.";
 pub(super) async fn usual(script: &Script, request: &mut Request<Recorded>, path: &str) -> Option<Answer> {
     let mut segments = path.trim_start_matches('/').splitn(2, '/');
     let (sort, rest) = (segments.next()?, segments.next());
-    if !["swarm", "nodes", "services", "tasks", "configs"].contains(&sort) {
+    if !["swarm", "nodes", "services", "tasks", "configs", "secrets"].contains(&sort) {
         return None;
     }
     let Some(swarm) = &script.swarm else { return Some(error(503, NO_SWARM)) };
@@ -198,16 +201,17 @@ pub(super) async fn usual(script: &Script, request: &mut Request<Recorded>, path
             content.nodes.iter().find(|node| node.id == id || node.host == id).map(Node::document),
             &format!("node {id} not found"),
         ),
+        (&Method::GET, "tasks", Some(of)) if of.ends_with("/logs") => logs(),
         (&Method::GET, "tasks", None) => {
             list(content.tasks.iter().filter(|task| fits(task, &content, &filters)).cloned())
         }
         (&Method::GET, "tasks", Some(id)) => {
             one(content.tasks.iter().find(|task| task["ID"] == id).cloned(), &format!("task {id} not found"))
         }
-        (&Method::GET, "services", None) => list(content.services.iter().cloned()),
-        (&Method::GET, "services", Some(id)) => {
-            let is_it = |service: &&Value| service["ID"] == id || service["Spec"]["Name"] == id;
-            one(content.services.iter().find(is_it).cloned(), &format!("service {id} not found"))
+        (method, "services", rest) => services(swarm, method, rest),
+        (&Method::GET, "secrets", None) => list(std::iter::once(secret())),
+        (&Method::GET, "secrets", Some(id)) => {
+            one(Some(secret()).filter(|secret| secret["ID"] == id), &format!("secret {id} not found"))
         }
         (&Method::POST, "configs", Some("create")) => create_config(swarm, request).await,
         (&Method::GET, "configs", None) => {
@@ -243,6 +247,40 @@ impl Config {
             "Spec": self.spec,
         })
     }
+}
+
+/// The one that every scripted Swarm has.
+pub(crate) fn secret() -> Value {
+    json!({
+        "ID": samples::id("shop_key", "secret", 0)[..25], "Version": { "Index": 30 },
+        "CreatedAt": "2023-11-14T22:13:20.123456789Z", "UpdatedAt": "2023-11-14T22:13:20.123456789Z",
+        "Spec": { "Name": "shop_key", "Labels": {} },
+    })
+}
+
+fn services(swarm: &Swarm, method: &Method, rest: Option<&str>) -> Answer {
+    let is_it = |service: &Value, id: &str| service["ID"] == id || service["Spec"]["Name"] == id;
+    let missing = |id: &str| format!("service {id} not found");
+    swarm.change(|content| match (method, rest) {
+        (&Method::GET, None) => list(content.services.iter().cloned()),
+        (&Method::POST, Some("create")) => {
+            value(201, &json!({ "ID": samples::id("made", "service", 0)[..25] }))
+        }
+        (&Method::GET, Some(id)) if id.ends_with("/logs") => logs(),
+        (&Method::GET, Some(id)) => {
+            one(content.services.iter().find(|service| is_it(service, id)).cloned(), &missing(id))
+        }
+        (&Method::DELETE, Some(id)) => {
+            let before = content.services.len();
+            content.services.retain(|service| !is_it(service, id));
+            if content.services.len() < before { empty(200) } else { error(404, &missing(id)) }
+        }
+        _ => error(404, "page not found"),
+    })
+}
+
+fn logs() -> Answer {
+    whole(200, "application/octet-stream", "a line of a service\n")
 }
 
 /// Two configs with one name cannot be: who comes second is refused.
