@@ -1,6 +1,7 @@
 //! What only an agent answers: its own paths, in the shapes that a Portainer server and its browser expect.
 
 mod agents;
+pub mod browse;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::model::Cluster;
 /// Answers the agent's own paths. One for the whole process.
 pub struct AgentApi {
     pub config: Arc<Config>,
+    pub browse: browse::Browse,
 }
 
 /// Why one of the agent's own paths has nothing to give.
@@ -31,6 +33,8 @@ pub enum Fail {
     NoCluster,
     #[error("this agent serves a Docker engine; there is no Kubernetes here")]
     NoKubernetes,
+    #[error(transparent)]
+    Browse(#[from] browse::Fail),
 }
 
 impl AgentApi {
@@ -49,6 +53,7 @@ impl AgentApi {
             Own::Key => Err(Fail::NoEdge),
             Own::Probe => Ok(json(&ProbeDocument::of(cluster))),
             Own::Agents => agents::list(cluster, &self.config.listen, asked.client.remote),
+            Own::Browse(what) => Ok(self.browse.answer(what, asked).await?),
             Own::Kubernetes => Err(Fail::NoKubernetes),
         }
     }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::agent_api::AgentApi;
+use crate::agent_api::browse::Browse;
 use crate::associate::{self, Associations, RecordKey, Swarm, judge::Start};
 use crate::config::{self, Config};
 use crate::data_dir::{self, Lock};
@@ -209,6 +210,7 @@ fn pipeline(
     associations: Associations,
     executor: Executor,
 ) -> Arc<Pipeline> {
+    let browse = Browse::new(config, executor.engine.clone());
     let announced = HeaderValue::from_str(&config.portainer.agent_version);
     Arc::new(Pipeline {
         membership,
@@ -216,7 +218,7 @@ fn pipeline(
         associations,
         failures: Failures::new(&executor.limits),
         executor,
-        agent: AgentApi { config: Arc::clone(config) },
+        agent: AgentApi { config: Arc::clone(config), browse },
         leashes: Leashes::default(),
         agent_version: announced.unwrap_or(HeaderValue::from_static("2.23.0")),
     })

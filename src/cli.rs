@@ -105,6 +105,12 @@ pub struct Options {
     /// More names and addresses for the certificate that is made, comma-separated
     #[arg(long, env = "AGENT_TLS_SANS", value_name = "NAME,…")]
     pub tls_sans: Option<String>,
+    /// 1: files of the host mounted at /host may be browsed and changed
+    #[arg(long, env = "CAP_HOST_MANAGEMENT", value_name = "1")]
+    pub host_management: Option<String>,
+    /// Largest file that may be uploaded [default: 1GiB]
+    #[arg(long, env = "AGENT_UPLOAD_LIMIT", value_name = "SIZE")]
+    pub upload_limit: Option<String>,
     /// Directory for certificates and the association [default: /data in a container]
     #[arg(long = "data", env = "DATA_PATH", value_name = "DIR")]
     pub data: Option<String>,
@@ -266,7 +272,7 @@ mod tests {
     #[test]
     fn every_option_has_one_variable_and_one_flag() {
         let all = declared();
-        assert_eq!(all.len(), 25);
+        assert_eq!(all.len(), 27);
         let variables: std::collections::BTreeSet<_> = all.iter().map(|d| &d.variable).collect();
         assert_eq!(variables.len(), all.len());
         assert!(all.iter().all(|d| !d.variable.is_empty() && d.flag.len() > 2));

@@ -27,6 +27,9 @@ pub struct Config {
     /// DATA_PATH: certificates, the cached association.
     pub data: PathBuf,
     pub log: Log,
+    /// Where the host's file system is mounted. No option: Portainer's pages know it as /host.
+    pub host_root: PathBuf,
+    pub browse: Browse,
     pub limits: Limits,
     /// Variables of Portainer's agent that were set and mean nothing here; one of the warnings names them.
     pub ignored: Vec<String>,
@@ -135,6 +138,15 @@ pub struct PeerAddress {
     /// A name or an address; IPv6 without brackets.
     pub host: String,
     pub port: u16,
+}
+
+/// What may be done with files.
+#[derive(Clone, Debug)]
+pub struct Browse {
+    /// CAP_HOST_MANAGEMENT: the host's own files too, where they are mounted.
+    pub host: bool,
+    /// AGENT_UPLOAD_LIMIT: the largest file, in bytes.
+    pub upload_limit: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 pub use self::facts::{Asked, Facts, Origin, Target};
 pub use self::gate::{GateError, gate};
-pub use self::table::{Access, Door, Merge, ObjectKind, Own, Pace, ROUTES, Route, Scope, Search, Unnamed};
+pub use self::table::{
+    Access, Browse, Door, Merge, ObjectKind, Own, Pace, ROUTES, Route, Scope, Search, Unnamed,
+};
 use crate::model::{Absence, Cluster, Dialect, Kind, Lookup, Member, NodeId};
 
 /// What was decided for a request.

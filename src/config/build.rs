@@ -10,7 +10,7 @@ use reader::Reader;
 
 use super::parse;
 use super::{
-    ClusterSettings, Config, Engine, EngineAt, Limits, Listen, Log, LogMode, Portainer, Problem, Tls,
+    Browse, ClusterSettings, Config, Engine, EngineAt, Limits, Listen, Log, LogMode, Portainer, Problem, Tls,
 };
 use crate::cli::Args;
 use crate::model::Secret;
@@ -23,6 +23,10 @@ const AGENT_VERSION: &str = "2.23.0";
 const DOCKER_HOST: &str = "unix:///var/run/docker.sock";
 #[cfg(windows)]
 const DOCKER_HOST: &str = "npipe:////./pipe/docker_engine";
+/// Where Portainer's own instructions mount the host's file system.
+const HOST_ROOT: &str = "/host";
+/// 1 GiB: what a browser uploads is rarely larger, and it needs that much room twice.
+const UPLOAD_LIMIT: u64 = 1 << 30;
 /// 32 characters: the CA that every peer trusts is derived from it, and a handshake lets anybody guess offline.
 const CLUSTER_SECRET_LENGTH: usize = 32;
 /// 16 characters: below, guessing the secret from one captured signature is cheap.
@@ -39,6 +43,8 @@ pub(super) fn build(args: &Args) -> Result<Config, Vec<Problem>> {
         listen,
         data: data(&mut reader),
         log: log(&mut reader),
+        host_root: PathBuf::from(HOST_ROOT),
+        browse: browse(&mut reader),
         limits: Limits::default(),
         ignored: foreign::ignored(args),
         warnings: Vec::new(),
@@ -153,6 +159,13 @@ fn data_default(args: &Args) -> PathBuf {
         (None, Some(home)) => home.join(".local/state/swarmgate"),
         (None, None) => PathBuf::from("/var/lib/swarmgate"),
     }
+}
+
+fn browse(reader: &mut Reader<'_>) -> Browse {
+    let options = &reader.args.options;
+    let host = reader.parse("CAP_HOST_MANAGEMENT", &options.host_management, parse::yes).is_some();
+    let limit = reader.parse("AGENT_UPLOAD_LIMIT", &options.upload_limit, parse::size);
+    Browse { host, upload_limit: limit.unwrap_or(UPLOAD_LIMIT) }
 }
 
 fn log(reader: &mut Reader<'_>) -> Log {

@@ -53,6 +53,12 @@ pub struct Limits {
     pub merge_bytes: usize,
     /// 4 MiB of a body that decides the route.
     pub peek_bytes: usize,
+    /// 16 jobs on files at once, each on a thread of its own: a disk that hangs must not take all threads. Others
+    /// queue for 30 s, then they are told that files are busy.
+    pub file_jobs: usize,
+    pub file_queue: Duration,
+    /// 250,000 entries of one directory: 25 MB of JSON, more than any browser shows, and about as much memory here.
+    pub listing: usize,
     /// 3 s between two looks at DNS, the engine's directory and the node list.
     pub refresh: Duration,
     /// 8 s: Swarm's own grace is 10 s.
@@ -86,6 +92,9 @@ impl Default for Limits {
             part_bytes: 64 << 20,
             merge_bytes: 8 << 20,
             peek_bytes: 4 << 20,
+            file_jobs: 16,
+            file_queue: Duration::from_secs(30),
+            listing: 250_000,
             refresh: Duration::from_secs(3),
             drain: Duration::from_secs(8),
         }

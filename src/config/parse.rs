@@ -1,6 +1,7 @@
 //! Leaf parsers: one text in, one value out, or what was expected. Pure; a reason never repeats the text.
 
 mod duration;
+mod size;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use tracing::Level;
 use super::{Cidr, EngineAt, LogMode, PeerAddress};
 use crate::model::Fingerprint;
 pub use duration::duration;
+pub use size::{shown_size, size};
 
 /// What was expected instead.
 pub type Reason = String;

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use super::{Config, EngineAt, LogMode, PeerAddress};
+use super::{Config, EngineAt, LogMode, PeerAddress, parse};
 use crate::cli::{self, Args, Origin};
 
 /// One line an option: name, value, and where the value came from.
@@ -41,6 +41,8 @@ fn value(variable: &str, config: &Config) -> Option<String> {
         "AGENT_TLS_CERT" => tls.own.as_ref().map_or_else(|| "made".into(), |(c, _)| c.display().to_string()),
         "AGENT_TLS_KEY" => tls.own.as_ref().map_or_else(|| "made".into(), |(_, k)| k.display().to_string()),
         "AGENT_TLS_SANS" => list(&tls.sans, "none"),
+        "CAP_HOST_MANAGEMENT" => if config.browse.host { "1" } else { "off" }.into(),
+        "AGENT_UPLOAD_LIMIT" => parse::shown_size(config.browse.upload_limit),
         "DATA_PATH" => config.data.display().to_string(),
         "DOCKER_HOST" => engine.at.to_string(),
         "DOCKER_TLS_VERIFY" => if engine.tls.is_some() { "1" } else { "off" }.into(),
@@ -130,7 +132,6 @@ impl Display for Authority<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::parse;
 
     #[test]
     fn every_option_has_its_line() {
@@ -138,7 +139,7 @@ mod tests {
         let text = effective(&Config::from_args(&args).expect("no problems"), &args);
         let visible = cli::declared().into_iter().filter(|d| !d.hidden && !d.variable.ends_with("_FILE"));
         let names: Vec<_> = visible.map(|d| d.variable).collect();
-        assert_eq!(names.len(), 20);
+        assert_eq!(names.len(), 22);
         let shown: Vec<_> = text.lines().filter_map(|l| l.split_whitespace().next()).collect();
         assert_eq!(shown, names);
         assert!(text.lines().all(|l| l.ends_with("(default)")), "{text}");

@@ -65,10 +65,22 @@ pub enum Own {
     Ping,
     Key,
     Agents,
+    /// Files of volumes and of the host.
+    Browse(Browse),
     /// Portainer's paths for an orchestrator that is not here.
     Kubernetes,
     /// Only on the peer listener: what another agent must know of this one.
     Probe,
+}
+
+/// What is done with files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Browse {
+    List,
+    Get,
+    Delete,
+    Rename,
+    Put,
 }
 
 /// What is done when a route of [`Scope::Itself`] comes without a named node, and there are several.
@@ -157,7 +169,12 @@ pub const UNKNOWN: Route = Route {
 
 /// Finds the row of a request. An own path of the agent is found whatever the method: see [`Route::allows`].
 pub fn route(method: &Method, path: &ApiPath) -> &'static Route {
-    let own = AGENT.iter().find(|route| fits(route.pattern, path.decoded()));
+    let asked = path.decoded();
+    let initial = asked.as_bytes().get(1);
+    let own = AGENT.iter().find(|route| {
+        // As below: most requests are none of these.
+        route.pattern.as_bytes().get(1) == initial && fits(route.pattern, asked)
+    });
     own.unwrap_or_else(|| engine_route(method, path))
 }
 
@@ -314,6 +331,17 @@ mod tests {
             ("GET", "/agents", "/agents"),
             ("GET", "/agentsfoo", ""),
             ("GET", "/v1.41/v2/agents", "/v2/agents"),
+            ("GET", "/browse/ls", "/browse/ls"),
+            ("PATCH", "/v1.41/v2/browse/put", "/v2/browse/put"),
+            ("GET", "/v1/browse/ls", ""),
+            ("GET", "/v1/browse/vol/ls", "/v1/browse/{volume}/ls"),
+            ("GET", "/v1.41/v1/browse/ls/ls", "/v1/browse/{volume}/ls"),
+            ("GET", "/v1/browse/a/b/ls", ""),
+            ("GET", "/v1/browse/a%2Fb/ls", ""),
+            ("GET", "/browse/vol/ls", ""),
+            ("GET", "/v2/browse/vol/ls", ""),
+            ("GET", "/browse/lsx", ""),
+            ("GET", "/browse", ""),
             ("POST", "/kubernetes/api/v1", "/kubernetes/{path}"),
             ("GET", "/_swarmgate/probe", ""),
         ];

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use http::StatusCode;
 
-use crate::agent_api;
+use crate::agent_api::{self, browse};
 use crate::associate::ClaimError;
 use crate::decide::{GateError, Refuse};
 use crate::execute::{Candidate, Class, Fail, Tally};
@@ -51,7 +51,7 @@ impl Failure {
             }
             Self::Refuse(refuse) => of_refuse(refuse),
             Self::Execute(fail) => of_fail(fail),
-            Self::Agent(fail) => (of_agent(fail), fail.to_string()),
+            Self::Agent(fail) => (of_agent(fail), chain(fail)),
             Self::Delisted => (StatusCode::FORBIDDEN, "this node is not listed at this address".into()),
             Self::Console(failure) => (StatusCode::SERVICE_UNAVAILABLE, failure.told().1),
         }
@@ -105,10 +105,12 @@ impl Failure {
 
     /// Whether what follows on the connection cannot be trusted to be a request.
     pub(super) fn ends_connection(&self) -> bool {
-        matches!(
-            self,
-            Self::Gate(_) | Self::Delisted | Self::Execute(Fail::TooLarge { .. } | Fail::Body { .. })
-        )
+        let unread = matches!(self, Self::Agent(agent_api::Fail::Browse(fail)) if fail.leaves_body());
+        unread
+            || matches!(
+                self,
+                Self::Gate(_) | Self::Delisted | Self::Execute(Fail::TooLarge { .. } | Fail::Body { .. })
+            )
     }
 
     /// Whether an operator should hear of it: served worse than asked, and not by the client's fault.
@@ -142,6 +144,44 @@ fn of_agent(fail: &agent_api::Fail) -> StatusCode {
     match fail {
         agent_api::Fail::NoEdge | agent_api::Fail::NoCluster => StatusCode::SERVICE_UNAVAILABLE,
         agent_api::Fail::NoKubernetes => StatusCode::NOT_FOUND,
+        agent_api::Fail::Browse(fail) => of_browse(fail),
+    }
+}
+
+/// Portainer's pages expect 500 for what the file system refused.
+fn of_browse(fail: &browse::Fail) -> StatusCode {
+    use browse::Fail;
+    match fail {
+        Fail::Query
+        | Fail::NoPath
+        | Fail::Path
+        | Fail::VolumeName
+        | Fail::IsRoot
+        | Fail::NotOfHost
+        | Fail::Directory { .. }
+        | Fail::Json
+        | Fail::Key(_)
+        | Fail::Broken
+        | Fail::NotMultipart
+        | Fail::Multipart(_)
+        | Fail::NoFile
+        | Fail::NoDestination
+        | Fail::FileName => StatusCode::BAD_REQUEST,
+        Fail::HostClosed
+        | Fail::HostMissing { .. }
+        | Fail::OwnData
+        | Fail::Outside { .. }
+        | Fail::Special { .. }
+        | Fail::Link { .. } => StatusCode::FORBIDDEN,
+        Fail::LargeJson { .. } | Fail::LargeFile { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Fail::Engine { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY),
+        Fail::EngineOdd => StatusCode::BAD_GATEWAY,
+        Fail::EngineGone(_) | Fail::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        Fail::EngineSilent { .. } => StatusCode::GATEWAY_TIMEOUT,
+        Fail::Unseen { .. } => StatusCode::NOT_IMPLEMENTED,
+        Fail::Io { .. } | Fail::Forbidden { .. } | Fail::Spool(_) | Fail::Crowded { .. } | Fail::Died => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }
 

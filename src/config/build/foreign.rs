@@ -5,8 +5,7 @@ use crate::cli::{self, Args};
 
 /// Whole families of Portainer's variables: Edge, mutual TLS, AWS, Kubernetes.
 const FAMILIES: [&str; 4] = ["EDGE_", "MTLS_", "AWS_", "KUBERNETES_"];
-const SINGLES: [&str; 6] =
-    ["EDGE", "UPDATE_ID", "PORTAINER_GROUP", "PORTAINER_TAGS", "PODMAN", "CAP_HOST_MANAGEMENT"];
+const SINGLES: [&str; 5] = ["EDGE", "UPDATE_ID", "PORTAINER_GROUP", "PORTAINER_TAGS", "PODMAN"];
 
 /// The variables of Portainer's agent that were set and decide nothing here, sorted.
 pub(super) fn ignored(args: &Args) -> Vec<String> {

@@ -103,6 +103,10 @@ fn x_node_is_obeyed_everywhere() {
         ("GET /containers/json @w3aa", "TargetMissing"),
         ("GET /containers/json @t1aa !", "NodeAndManager"),
         ("GET /no/such/path @t1aa", "t1aa"),
+        ("GET /browse/ls @t1aa", "t1aa"),
+        ("GET /v1.41/v2/browse/get @w1aa", "Browse(Get)"),
+        ("DELETE /v1/browse/v/delete @w3aa", "TargetMissing"),
+        ("PUT /browse/put @t1aa", "MethodNotAllowed"),
     ];
     check(&swarm(), &rows);
 }
@@ -129,6 +133,9 @@ fn a_remembered_target_is_for_one_node_routes_only() {
         ("POST /networks/create ~t1aa", "t1aa"),
         ("POST /swarm/leave ~t1aa", "t1aa"),
         ("GET /ping ~nope", "Ping"),
+        ("POST /v2/browse/put ~t1aa", "t1aa"),
+        ("PUT /v2/browse/rename ~nope", "UnknownTarget"),
+        ("GET /v2/browse/ls", "Browse(List)"),
     ];
     check(&swarm(), &rows);
 }

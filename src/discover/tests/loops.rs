@@ -71,6 +71,8 @@ fn config(dir: &Path, peers: &[&str]) -> Config {
         cluster: ClusterSettings { secrets: Vec::new(), name: None, peers: peers.iter().map(peer).collect() },
         data: dir.to_owned(),
         log: Log { level: tracing::Level::INFO, mode: LogMode::Pretty },
+        host_root: "/host".into(),
+        browse: config::Browse { host: false, upload_limit: 0 },
         limits: Limits { refresh: Duration::from_millis(50), ..Limits::default() },
         ignored: Vec::new(),
         warnings: Vec::new(),

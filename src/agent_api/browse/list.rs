@@ -1,0 +1,160 @@
+//! What is in a directory: read whole and sorted, sent piece by piece.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Response;
+use http::header::{self, HeaderValue};
+use http_body::Frame;
+use rustix::fs::{AtFlags, Dir, FileType, statat};
+use rustix::io::Errno;
+use serde::Serialize;
+
+use super::confine::Root;
+use super::{Below, Fail};
+use crate::body::{Body, BoxError};
+
+/// 64 KiB at a time: about 700 entries.
+const PIECE: usize = 64 << 10;
+
+/// One entry; a link stands for itself.
+pub(super) struct Entry {
+    name: Vec<u8>,
+    size: i64,
+    is_dir: bool,
+    modified: i64,
+}
+
+/// As Portainer's browser reads it.
+#[derive(Serialize)]
+struct Row<'a> {
+    #[serde(rename = "Name")]
+    name: &'a str,
+    #[serde(rename = "Size")]
+    size: i64,
+    #[serde(rename = "Dir")]
+    is_dir: bool,
+    /// Seconds since 1970.
+    #[serde(rename = "ModTime")]
+    modified: i64,
+}
+
+/// Reads all entries, by name.
+pub(super) fn read(root: &Root, at: &Below, limit: usize) -> Result<VecDeque<Entry>, Fail> {
+    const DOING: &str = "list";
+    let found = root.find(at, DOING)?;
+    let io = |error: Errno| Fail::io(DOING, at, error.into());
+    if !found.is_dir {
+        return Err(io(Errno::NOTDIR));
+    }
+    let dir = found.read().map_err(|error| Fail::io(DOING, at, error))?;
+    let mut entries = Vec::new();
+    for entry in Dir::read_from(&dir).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        if entries.len() == limit {
+            return Err(Fail::Crowded { path: at.to_string(), limit });
+        }
+        let about = match statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(about) => about,
+            // Removed since it was read.
+            Err(Errno::NOENT) => continue,
+            Err(error) => return Err(io(error)),
+        };
+        entries.push(Entry {
+            name: name.to_bytes().to_vec(),
+            size: about.st_size,
+            is_dir: FileType::from_raw_mode(about.st_mode) == FileType::Directory,
+            modified: about.st_mtime,
+        });
+    }
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries.into())
+}
+
+pub(super) fn response(entries: VecDeque<Entry>) -> Response<Body> {
+    let mut response = Response::new(Body::boxed(Listing { entries, state: State::Begin }));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The array, written as it is read.
+struct Listing {
+    entries: VecDeque<Entry>,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Begin,
+    Middle,
+    End,
+}
+
+impl Listing {
+    fn piece(&mut self) -> Option<Vec<u8>> {
+        if self.state == State::End {
+            return None;
+        }
+        let mut piece = Vec::with_capacity(PIECE + 512);
+        while piece.len() < PIECE {
+            let Some(entry) = self.entries.pop_front() else {
+                piece.extend_from_slice(if self.state == State::Begin { b"[]" } else { b"]" });
+                self.state = State::End;
+                return Some(piece);
+            };
+            piece.push(if self.state == State::Begin { b'[' } else { b',' });
+            self.state = State::Middle;
+            let name = String::from_utf8_lossy(&entry.name);
+            let Entry { size, is_dir, modified, .. } = entry;
+            let row = Row { name: &name, size, is_dir, modified };
+            // Only maps with keys that are no text fail here; there are none.
+            let _ = serde_json::to_writer(&mut piece, &row);
+        }
+        Some(piece)
+    }
+}
+
+impl http_body::Body for Listing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(self.piece().map(|piece| Ok(Frame::data(piece.into()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(names: &[&[u8]]) -> (String, usize) {
+        let entry = |name: &&[u8]| Entry { name: name.to_vec(), size: 1, is_dir: false, modified: -1 };
+        let mut listing = Listing { entries: names.iter().map(entry).collect(), state: State::Begin };
+        let pieces: Vec<_> = std::iter::from_fn(|| listing.piece()).collect();
+        assert!(pieces.iter().all(|piece| piece.len() < PIECE + 512), "pieces stay small");
+        (String::from_utf8(pieces.concat()).expect("text"), pieces.len())
+    }
+
+    #[test]
+    fn the_pieces_make_one_array() {
+        assert_eq!(text(&[]), ("[]".into(), 1));
+        let row = |name: &str| format!(r#"{{"Name":{name},"Size":1,"Dir":false,"ModTime":-1}}"#);
+        assert_eq!(text(&[b"a"]).0, format!("[{}]", row(r#""a""#)));
+        let odd = text(&[b"a\"b\n", b"\xff"]).0;
+        assert_eq!(odd, format!("[{},{}]", row(r#""a\"b\n""#), row("\"\u{fffd}\"")));
+        let names: Vec<_> = (0..10_000).map(|number| format!("{number:05}").into_bytes()).collect();
+        let (many, pieces) = text(&names.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let read: Vec<serde_json::Value> = serde_json::from_str(&many).expect("an array");
+        assert_eq!((read.len(), read[9_999]["Name"].as_str()), (10_000, Some("09999")));
+        assert!(pieces > 5, "{pieces}");
+    }
+}
