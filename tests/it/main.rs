@@ -8,6 +8,7 @@
 
 mod agents;
 mod alone;
+mod browse;
 mod callers;
 mod faults;
 mod gate;
