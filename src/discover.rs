@@ -17,8 +17,10 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -90,23 +92,15 @@ pub fn start(discovery: Discovery) {
     shared.run(probe::follow(Arc::clone(&shared), pace.rounds(), hints, nudge));
 }
 
-/// Discovery that broke would leave a snapshot that looks alive and never changes again. A new process is better.
-struct Alarm;
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            error!("discovery broke; ending, so that the agent can be started anew");
-            std::process::exit(EX_SOFTWARE);
-        }
-    }
-}
-
 impl Shared {
     fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.shutdown.until_draining(async move {
-            let _alarm = Alarm;
-            work.await;
+            // Discovery that broke would leave a snapshot that looks alive and never changes again. A new process is
+            // better.
+            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                error!("discovery broke; ending, so that the agent can be started anew");
+                std::process::exit(EX_SOFTWARE);
+            }
         });
     }
 
