@@ -1,6 +1,7 @@
 //! What only an agent answers: its own paths, in the shapes that a Portainer server and its browser expect.
 
 mod agents;
+pub mod console;
 
 use std::sync::Arc;
 
@@ -12,13 +13,17 @@ use serde::Serialize;
 use crate::body::Body;
 use crate::config::Config;
 use crate::decide::Own;
-use crate::dial::ProbeDocument;
+use crate::dial::{Engine, ProbeDocument};
 use crate::execute::Asked;
 use crate::model::Cluster;
+use crate::shutdown::Shutdown;
 
 /// Answers the agent's own paths. One for the whole process.
 pub struct AgentApi {
     pub config: Arc<Config>,
+    /// The own engine.
+    pub engine: Engine,
+    pub shutdown: Shutdown,
 }
 
 /// Why one of the agent's own paths has nothing to give.
@@ -31,6 +36,8 @@ pub enum Fail {
     NoCluster,
     #[error("this agent serves a Docker engine; there is no Kubernetes here")]
     NoKubernetes,
+    #[error(transparent)]
+    Console(#[from] console::Fail),
 }
 
 impl AgentApi {
@@ -41,7 +48,7 @@ impl AgentApi {
     pub async fn answer(
         &self,
         own: Own,
-        _asked: Asked,
+        asked: Asked,
         cluster: &Arc<Cluster>,
     ) -> Result<Response<Body>, Fail> {
         match own {
@@ -49,6 +56,7 @@ impl AgentApi {
             Own::Key => Err(Fail::NoEdge),
             Own::Probe => Ok(json(&ProbeDocument::of(cluster))),
             Own::Agents => agents::list(cluster, self.config.listen.port),
+            Own::Console(session) => Ok(console::open(self, session, asked, cluster).await?),
             Own::Kubernetes => Err(Fail::NoKubernetes),
         }
     }

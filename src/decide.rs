@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use self::facts::{Asked, Facts, Origin, Target};
 pub use self::gate::{GateError, gate};
-pub use self::table::{Access, Door, Merge, ObjectKind, Own, Pace, ROUTES, Route, Scope, Unnamed};
+pub use self::table::{Access, Door, Merge, ObjectKind, Own, Pace, ROUTES, Route, Scope, Session, Unnamed};
 use crate::model::{Absence, Cluster, Dialect, Kind, Lookup, Member, NodeId};
 
 /// What was decided for a request.

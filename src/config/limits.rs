@@ -53,6 +53,12 @@ pub struct Limits {
     pub merge_bytes: usize,
     /// 4 MiB of a body that decides the route.
     pub peek_bytes: usize,
+    /// 30 s between pings of a console: what lies between us and a browser forgets silent connections after a minute.
+    pub console_ping: Duration,
+    /// 60 s in which a console's client takes nothing of what there is for it; then the engine is let go.
+    pub console_stall: Duration,
+    /// 1 MiB in one message to a console: what a person pastes, and nothing that is an upload.
+    pub console_message: usize,
     /// 3 s between two looks at DNS, the engine's directory and the node list.
     pub refresh: Duration,
     /// 8 s: Swarm's own grace is 10 s.
@@ -86,6 +92,9 @@ impl Default for Limits {
             part_bytes: 64 << 20,
             merge_bytes: 8 << 20,
             peek_bytes: 4 << 20,
+            console_ping: Duration::from_secs(30),
+            console_stall: Duration::from_secs(60),
+            console_message: 1 << 20,
             refresh: Duration::from_secs(3),
             drain: Duration::from_secs(8),
         }

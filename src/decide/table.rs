@@ -65,10 +65,21 @@ pub enum Own {
     Ping,
     Key,
     Agents,
+    /// The browser's terminal.
+    Console(Session),
     /// Portainer's paths for an orchestrator that is not here.
     Kubernetes,
     /// Only on the peer listener: what another agent must know of this one.
     Probe,
+}
+
+/// What a console is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// An exec instance, which it starts.
+    Exec,
+    /// A container's first process.
+    Attach,
 }
 
 /// What is done when a route of [`Scope::Itself`] comes without a named node, and there are several.
@@ -295,6 +306,10 @@ mod tests {
             ("GET", "/agents", "/agents"),
             ("GET", "/agentsfoo", ""),
             ("GET", "/v1.41/v2/agents", "/v2/agents"),
+            ("GET", "/websocket/exec", "/websocket/exec"),
+            ("POST", "/v1.41/v2/websocket/attach", "/v2/websocket/attach"),
+            ("GET", "/v1/websocket/exec/", ""),
+            ("GET", "/websocket/execs", ""),
             ("POST", "/kubernetes/api/v1", "/kubernetes/{path}"),
             ("GET", "/_swarmgate/probe", ""),
         ];

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use http::StatusCode;
 
-use crate::agent_api;
+use crate::agent_api::{self, console};
 use crate::associate::ClaimError;
 use crate::decide::{GateError, Refuse};
 use crate::execute::{Fail, Tally};
@@ -99,7 +99,11 @@ impl Failure {
     pub(super) fn ends_connection(&self) -> bool {
         matches!(
             self,
-            Self::Gate(_) | Self::Delisted | Self::Execute(Fail::TooLarge { .. } | Fail::Body { .. })
+            Self::Gate(_)
+                | Self::Delisted
+                | Self::Execute(Fail::TooLarge { .. } | Fail::Body { .. })
+                | Self::Agent(agent_api::Fail::Console(_))
+                | Self::Console(_)
         )
     }
 
@@ -108,7 +112,11 @@ impl Failure {
     /// What somebody unsigned can bring about at will is none of it: it would let them fill the log.
     pub fn is_ours(&self) -> bool {
         let (status, _) = self.told();
-        matches!(self, Self::Execute(_) | Self::Refuse(_)) && status.is_server_error()
+        let is_served = matches!(
+            self,
+            Self::Execute(_) | Self::Refuse(_) | Self::Console(_) | Self::Agent(agent_api::Fail::Console(_))
+        );
+        is_served && status.is_server_error()
     }
 }
 
@@ -134,6 +142,17 @@ fn of_agent(fail: &agent_api::Fail) -> StatusCode {
     match fail {
         agent_api::Fail::NoEdge | agent_api::Fail::NoCluster => StatusCode::SERVICE_UNAVAILABLE,
         agent_api::Fail::NoKubernetes => StatusCode::NOT_FOUND,
+        agent_api::Fail::Console(fail) => of_console(fail),
+    }
+}
+
+fn of_console(fail: &console::Fail) -> StatusCode {
+    match fail {
+        console::Fail::Id | console::Fail::NoHandshake => StatusCode::BAD_REQUEST,
+        console::Fail::Version => StatusCode::UPGRADE_REQUIRED,
+        console::Fail::Engine { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        console::Fail::Silent { .. } => StatusCode::GATEWAY_TIMEOUT,
+        console::Fail::NoStream { .. } => StatusCode::BAD_GATEWAY,
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod alone;
 mod callers;
+mod console;
 mod faults;
 mod gate;
 mod lists;
