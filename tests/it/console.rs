@@ -73,12 +73,16 @@ where
 
 /// The next message that is none of the protocol's own.
 async fn next(socket: &mut Socket) -> Option<Message> {
-    loop {
-        match soon("a message", socket.next()).await?.ok()? {
-            Message::Ping(_) | Message::Pong(_) => {}
-            message => return Some(message),
+    // Pings keep coming: they are no event.
+    let next = async {
+        loop {
+            match socket.next().await?.ok()? {
+                Message::Ping(_) | Message::Pong(_) => {}
+                message => return Some(message),
+            }
         }
-    }
+    };
+    soon("a message", next).await
 }
 
 /// Reads text messages until they make up this text.
