@@ -7,6 +7,8 @@
 
 #[path = "cluster/cast.rs"]
 mod cast;
+#[path = "cluster/console.rs"]
+mod console;
 #[path = "../tests/it/support/engine.rs"]
 mod engine;
 #[path = "cluster/load.rs"]
@@ -70,6 +72,7 @@ async fn measure(options: &Options) -> Result<()> {
         bench.lists(&layout, &mut rest).await?;
         if *nodes == 3 {
             bench.pings(&layout).await?;
+            bench.consoles(&layout).await?;
             bench.starts(&layout).await?;
             bench.memory(&layout, &mut rest).await?;
         }
@@ -117,6 +120,19 @@ impl Bench<'_> {
             let goal = format!("at least {:.0}/s", here.rate() / 2.0);
             self.agent("agent, forwarded to a worker", &entry, &there, &goal).await?;
         }
+        Ok(())
+    }
+
+    async fn consoles(&self, layout: &Layout) -> Result<()> {
+        let entry = self.whole_cluster(layout).await?;
+        table("a console, one byte and its echo");
+        let id = console::make(&layout.socket(2), "node002").await?;
+        let direct = console::direct(&layout.socket(2), &id, self.lasts).await?;
+        row("the engine", 1, &direct, None, "");
+        let before = entry.cpu()?;
+        let there = console::through(&entry.place()?, "node002", &id, &self.signer, self.lasts).await?;
+        let goal = format!("p50 under {:.2} ms", at(&direct.whole, 0.5) + 5.0);
+        row("through two agents", 1, &there, Some(entry.cpu()? - before), &goal);
         Ok(())
     }
 

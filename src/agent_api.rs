@@ -2,6 +2,7 @@
 
 mod agents;
 pub mod browse;
+pub mod console;
 
 use std::sync::Arc;
 
@@ -13,14 +14,18 @@ use serde::Serialize;
 use crate::body::Body;
 use crate::config::Config;
 use crate::decide::Own;
-use crate::dial::ProbeDocument;
+use crate::dial::{Engine, ProbeDocument};
 use crate::execute::Asked;
 use crate::model::Cluster;
+use crate::shutdown::Shutdown;
 
 /// Answers the agent's own paths. One for the whole process.
 pub struct AgentApi {
     pub config: Arc<Config>,
     pub browse: browse::Browse,
+    /// The own engine.
+    pub engine: Engine,
+    pub shutdown: Shutdown,
 }
 
 /// Why one of the agent's own paths has nothing to give.
@@ -35,6 +40,8 @@ pub enum Fail {
     NoKubernetes,
     #[error(transparent)]
     Browse(#[from] browse::Fail),
+    #[error(transparent)]
+    Console(#[from] console::Fail),
 }
 
 impl AgentApi {
@@ -54,6 +61,7 @@ impl AgentApi {
             Own::Probe => Ok(json(&ProbeDocument::of(cluster))),
             Own::Agents => agents::list(cluster, &self.config.listen, asked.client.remote),
             Own::Browse(what) => Ok(self.browse.answer(what, asked).await?),
+            Own::Console(session) => Ok(console::open(self, session, asked, cluster).await?),
             Own::Kubernetes => Err(Fail::NoKubernetes),
         }
     }

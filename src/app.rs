@@ -212,13 +212,19 @@ fn pipeline(
 ) -> Arc<Pipeline> {
     let browse = Browse::new(config, executor.engine.clone());
     let announced = HeaderValue::from_str(&config.portainer.agent_version);
+    let agent = AgentApi {
+        config: Arc::clone(config),
+        browse,
+        engine: executor.engine.clone(),
+        shutdown: executor.shutdown.clone(),
+    };
     Arc::new(Pipeline {
         membership,
         rules: Rules::of(&config.portainer),
         associations,
         failures: Failures::new(&executor.limits),
         executor,
-        agent: AgentApi { config: Arc::clone(config), browse },
+        agent,
         leashes: Leashes::default(),
         agent_version: announced.unwrap_or(HeaderValue::from_static("2.23.0")),
     })

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use self::facts::{Asked, Facts, Origin, Target};
 pub use self::gate::{GateError, gate};
 pub use self::table::{
-    Access, Browse, Door, Merge, ObjectKind, Own, Pace, ROUTES, Route, Scope, Search, Unnamed,
+    Access, Browse, Door, Merge, ObjectKind, Own, Pace, ROUTES, Route, Scope, Search, Session, Unnamed,
 };
 use crate::model::{Absence, Cluster, Dialect, Kind, Lookup, Member, NodeId};
 

@@ -80,6 +80,11 @@ fn failed(failure: &Failure) -> Response<Body> {
     if status == StatusCode::TOO_MANY_REQUESTS {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
+    if status == StatusCode::UPGRADE_REQUIRED {
+        // RFC 6455, 4.2.2, and RFC 9110, 15.5.22: what would do.
+        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
     if failure.ends_connection() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

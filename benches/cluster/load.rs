@@ -99,7 +99,7 @@ impl Signer {
         Ok(HeaderValue::try_from(STANDARD_NO_PAD.encode(signature.as_ref()))?)
     }
 
-    fn headers(&self) -> Result<HeaderMap> {
+    pub(crate) fn headers(&self) -> Result<HeaderMap> {
         let stocked = self.made.get(self.used.fetch_add(1, Ordering::Relaxed)).cloned();
         let signature = stocked.map_or_else(|| self.sign(), Ok)?;
         let mut headers = HeaderMap::new();

@@ -59,6 +59,12 @@ pub struct Limits {
     pub file_queue: Duration,
     /// 250,000 entries of one directory: 25 MB of JSON, more than any browser shows, and about as much memory here.
     pub listing: usize,
+    /// 30 s between pings of a console: what lies between us and a browser forgets silent connections after a minute.
+    pub console_ping: Duration,
+    /// 60 s in which a console's client takes nothing of what there is for it; then the engine is let go.
+    pub console_stall: Duration,
+    /// 1 MiB in one message to a console: what a person pastes, and nothing that is an upload.
+    pub console_message: usize,
     /// 3 s between two looks at DNS, the engine's directory and the node list.
     pub refresh: Duration,
     /// 8 s: Swarm's own grace is 10 s.
@@ -95,6 +101,9 @@ impl Default for Limits {
             file_jobs: 16,
             file_queue: Duration::from_secs(30),
             listing: 250_000,
+            console_ping: Duration::from_secs(30),
+            console_stall: Duration::from_secs(60),
+            console_message: 1 << 20,
             refresh: Duration::from_secs(3),
             drain: Duration::from_secs(8),
         }

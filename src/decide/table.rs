@@ -67,6 +67,8 @@ pub enum Own {
     Agents,
     /// Files of volumes and of the host.
     Browse(Browse),
+    /// The browser's terminal.
+    Console(Session),
     /// Portainer's paths for an orchestrator that is not here.
     Kubernetes,
     /// Only on the peer listener: what another agent must know of this one.
@@ -81,6 +83,15 @@ pub enum Browse {
     Delete,
     Rename,
     Put,
+}
+
+/// What a console is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// An exec instance, which it starts.
+    Exec,
+    /// A container's first process.
+    Attach,
 }
 
 /// What is done when a route of [`Scope::Itself`] comes without a named node, and there are several.
@@ -342,6 +353,10 @@ mod tests {
             ("GET", "/v2/browse/vol/ls", ""),
             ("GET", "/browse/lsx", ""),
             ("GET", "/browse", ""),
+            ("GET", "/websocket/exec", "/websocket/exec"),
+            ("POST", "/v1.41/v2/websocket/attach", "/v2/websocket/attach"),
+            ("GET", "/v1/websocket/exec/", ""),
+            ("GET", "/websocket/execs", ""),
             ("POST", "/kubernetes/api/v1", "/kubernetes/{path}"),
             ("GET", "/_swarmgate/probe", ""),
         ];

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use http::StatusCode;
 
-use crate::agent_api::{self, browse};
+use crate::agent_api::{self, browse, console};
 use crate::associate::ClaimError;
 use crate::decide::{GateError, Refuse};
 use crate::execute::{Candidate, Class, Fail, Tally};
@@ -109,7 +109,11 @@ impl Failure {
         unread
             || matches!(
                 self,
-                Self::Gate(_) | Self::Delisted | Self::Execute(Fail::TooLarge { .. } | Fail::Body { .. })
+                Self::Gate(_)
+                    | Self::Delisted
+                    | Self::Execute(Fail::TooLarge { .. } | Fail::Body { .. })
+                    | Self::Agent(agent_api::Fail::Console(_))
+                    | Self::Console(_)
             )
     }
 
@@ -118,7 +122,11 @@ impl Failure {
     /// What somebody unsigned can bring about at will is none of it: it would let them fill the log.
     pub fn is_ours(&self) -> bool {
         let (status, _) = self.told();
-        matches!(self, Self::Execute(_) | Self::Refuse(_)) && status.is_server_error()
+        let is_served = matches!(
+            self,
+            Self::Execute(_) | Self::Refuse(_) | Self::Console(_) | Self::Agent(agent_api::Fail::Console(_))
+        );
+        is_served && status.is_server_error()
     }
 }
 
@@ -145,6 +153,7 @@ fn of_agent(fail: &agent_api::Fail) -> StatusCode {
         agent_api::Fail::NoEdge | agent_api::Fail::NoCluster => StatusCode::SERVICE_UNAVAILABLE,
         agent_api::Fail::NoKubernetes => StatusCode::NOT_FOUND,
         agent_api::Fail::Browse(fail) => of_browse(fail),
+        agent_api::Fail::Console(fail) => of_console(fail),
     }
 }
 
@@ -182,6 +191,16 @@ fn of_browse(fail: &browse::Fail) -> StatusCode {
         Fail::Io { .. } | Fail::Forbidden { .. } | Fail::Spool(_) | Fail::Crowded { .. } | Fail::Died => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
+    }
+}
+
+fn of_console(fail: &console::Fail) -> StatusCode {
+    match fail {
+        console::Fail::Id | console::Fail::NoHandshake => StatusCode::BAD_REQUEST,
+        console::Fail::Version => StatusCode::UPGRADE_REQUIRED,
+        console::Fail::Engine { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        console::Fail::Silent { .. } => StatusCode::GATEWAY_TIMEOUT,
+        console::Fail::NoStream { .. } => StatusCode::BAD_GATEWAY,
     }
 }
 

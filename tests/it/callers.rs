@@ -1,6 +1,7 @@
 //! Who may call: signatures, the association, and what strangers get.
 
 use base64::Engine as _;
+use futures_util::StreamExt;
 use serde_json::Value;
 use swarmgate::decide::ROUTES;
 
@@ -213,13 +214,16 @@ async fn a_reset_drops_what_the_old_key_opened() {
     let mut attached = client.wire().await;
     attached.ask(&format!("POST /containers/{id}/attach HTTP/1.1\nHost: a\nConnection: Upgrade\nUpgrade: tcp\nContent-Length: 0"), "").await;
     attached.through("attached on node1\n").await;
-    cluster.engine(0).streams_become(2).await;
+    let mut console = client.socket(&format!("/websocket/attach?id={id}"), &[]).await;
+    cluster.engine(0).streams_become(3).await;
 
     let config = cluster.nodes[0].config.clone();
     let reset = tokio::task::spawn_blocking(move || swarmgate::app::association::reset(&config, None));
     soon("the reset", reset).await.unwrap();
-    soon("both streams end", cluster.engine(0).streams_become(0)).await;
+    soon("all streams end", cluster.engine(0).streams_become(0)).await;
     assert_eq!(attached.rest().await, "");
+    assert!(console.next().await.unwrap().is_ok_and(|greeting| greeting.is_text()));
+    assert!(soon("its end", console.next()).await.is_none_or(|end| end.is_err()), "it is cut");
     drop(events);
     assert_eq!(kept.rest().await, "");
     let other = client.signing(&Signer::new(None));

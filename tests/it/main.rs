@@ -10,6 +10,7 @@ mod agents;
 mod alone;
 mod browse;
 mod callers;
+mod console;
 mod faults;
 mod gate;
 mod lists;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Request;
 use http_body_util::{BodyExt, Limited};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags, openat, statx};
 use serde::Deserialize;
 
@@ -20,6 +20,9 @@ use crate::dial::Engine;
 
 /// 1 MiB: an engine's document about one volume has a few hundred bytes, and labels.
 const DOCUMENT: usize = 1 << 20;
+
+/// What a volume's name may have beside letters and digits goes to the engine as it is.
+const UNSAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
 /// What paths are opened from.
 pub(super) struct Ground {
@@ -68,7 +71,7 @@ pub(super) fn of_host(config: &Config) -> Result<Place, Fail> {
 
 /// Asks the engine for a volume. What it refuses, it refuses in its own words.
 pub(super) async fn of_volume(engine: &Engine, name: &str, patience: Duration) -> Result<Place, Fail> {
-    let target = format!("/volumes/{}", utf8_percent_encode(name, NON_ALPHANUMERIC));
+    let target = format!("/volumes/{}", utf8_percent_encode(name, UNSAFE));
     let request = Request::get(target).body(Body::Empty).map_err(|_| Fail::VolumeName)?;
     let ask = async {
         let answer = engine.request(request).await.map_err(Fail::EngineGone)?;

@@ -1,6 +1,6 @@
 //! The agent's own paths, in each literal form they have. A Docker version may lead them all.
 
-use super::{Access, Browse, Door, Own, Pace, Route, Scope};
+use super::{Access, Browse, Door, Own, Pace, Route, Scope, Session};
 
 /// The agent's own paths; they come before the engine's. One row has all methods of a path.
 pub const AGENT: &[Route] = &[
@@ -25,6 +25,12 @@ pub const AGENT: &[Route] = &[
     there("DELETE", "/v1/browse/{volume}/delete", Access::Write, Own::Browse(Browse::Delete)),
     there("PUT", "/v1/browse/{volume}/rename", Access::Write, Own::Browse(Browse::Rename)),
     lasting("POST", "/v1/browse/{volume}/put", Access::Write, Own::Browse(Browse::Put)),
+    console("/websocket/exec", Session::Exec),
+    console("/v1/websocket/exec", Session::Exec),
+    console("/v2/websocket/exec", Session::Exec),
+    console("/websocket/attach", Session::Attach),
+    console("/v1/websocket/attach", Session::Attach),
+    console("/v2/websocket/attach", Session::Attach),
     own("", "/kubernetes/{path}", Access::Read, Own::Kubernetes),
     own("", "/v2/kubernetes/stack", Access::Read, Own::Kubernetes),
     own("", "/websocket/pod", Access::Read, Own::Kubernetes),
@@ -50,4 +56,8 @@ const fn lasting(method: &'static str, pattern: &'static str, access: Access, ow
 
 const fn row(method: &'static str, pattern: &'static str, access: Access, scope: Scope) -> Route {
     Route { method, pattern, access, scope, pace: Pace::Plain, door: Door::None, peek: false }
+}
+
+const fn console(pattern: &'static str, session: Session) -> Route {
+    Route { door: Door::WebSocket, ..lasting("GET", pattern, Access::Write, Own::Console(session)) }
 }

@@ -18,6 +18,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_util::task::TaskTracker;
 
 use super::sign::Signer;
@@ -114,6 +116,27 @@ impl Client {
     /// A connection for bytes.
     pub(crate) async fn wire(&self) -> Wire {
         Wire { stream: tls(self.at).await.unwrap(), unread: Vec::new(), signer: self.signer.clone() }
+    }
+}
+
+/// A websocket that was accepted.
+pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
+
+impl Client {
+    /// A websocket. It must be accepted, by that node if one is named.
+    pub(crate) async fn socket(&self, target: &str, headers: &[(&str, &str)]) -> Socket {
+        let mut request = format!("ws://{}{target}", self.at).into_client_request().unwrap();
+        if let Some(signer) = &self.signer {
+            signer.sign(request.headers_mut());
+        }
+        for (name, value) in headers {
+            let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        let opening = async { tokio_tungstenite::client_async(request, tls(self.at).await.unwrap()).await };
+        let (socket, answer) = soon(&format!("a websocket at {target}"), opening).await.unwrap();
+        assert_eq!(answer.headers()["portainer-agent"], "2.23.0", "{target}");
+        socket
     }
 }
 

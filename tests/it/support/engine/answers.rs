@@ -10,8 +10,13 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
+use super::cork::Cork;
 use super::{Open, Taken};
 
 pub(crate) type Answer = Response<Out>;
@@ -85,6 +90,47 @@ fn repeated(size: Option<u64>) -> Rule {
     Rule::from(move |_| {
         let source = Source::Repeat { first: true, piece: piece.clone(), left: size };
         std::future::ready(build(200, JSON, Out { exact: None, source, open: None }))
+    })
+}
+
+/// A connection that no longer speaks HTTP.
+pub(crate) type Hijacked = TokioIo<Upgraded>;
+
+pub(crate) const RAW: &str = "application/vnd.docker.raw-stream";
+
+/// `101`, in one piece with it `early`, and then whatever the test does with the connection.
+pub(crate) fn hijacked<F>(
+    kind: &'static str,
+    early: impl Into<Bytes>,
+    then: impl Fn(Hijacked) -> F + Clone + Send + Sync + 'static,
+) -> Rule
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let early = early.into();
+    Rule::from(move |mut request: Request<Recorded>| {
+        let (early, then) = (early.clone(), then.clone());
+        let cork = request.extensions().get::<Cork>().cloned().expect("every connection has one");
+        async move {
+            use http_body_util::BodyExt;
+            let _ = request.body_mut().collect().await;
+            if !early.is_empty() {
+                cork.put_in();
+            }
+            TaskTracker::new().spawn(async move {
+                let Ok(stream) = hyper::upgrade::on(request).await else { return };
+                let mut stream = TokioIo::new(stream);
+                let greeted = stream.write_all(&early).await;
+                cork.pull();
+                if greeted.is_ok() && stream.flush().await.is_ok() {
+                    then(stream).await;
+                }
+            });
+            let mut answer = whole(101, kind, "");
+            answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
+            answer.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static("tcp"));
+            answer
+        }
     })
 }
 

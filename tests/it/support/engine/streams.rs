@@ -10,15 +10,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::answers::{Answer, Recorded, empty, error, fed, whole};
+use super::answers::{Answer, RAW, Recorded, empty, error, fed, whole};
 use super::cork::Cork;
 use super::{Feed, Open, State};
 
 /// Marks an answer that has only its own headers, as an attach's has.
 #[derive(Clone)]
 pub(super) struct Bare;
-
-const RAW: &str = "application/vnd.docker.raw-stream";
 
 /// Docker's framing of output: stream 1, length, text.
 pub(super) fn frame(line: &str) -> Bytes {
