@@ -8,6 +8,7 @@
 //! Each client keeps one connection. With `--key` each request carries another signature of that key, as those of a
 //! Portainer server do; they are made before the clock starts, so that their price is not measured.
 
+mod anyone;
 mod signing;
 
 use std::error::Error;
@@ -24,13 +25,6 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{
-    CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
-};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -180,16 +174,7 @@ impl Target {
         match &self.at {
             At::Unix(socket) => converse(UnixStream::connect(socket).await?).await,
             At::Tcp(host) => converse(tcp(host).await?).await,
-            At::Tls(host) => {
-                let provider = Arc::new(aws_lc_rs::default_provider());
-                let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-                    .with_safe_default_protocol_versions()?
-                    .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-                    .with_no_client_auth();
-                let name = ServerName::try_from("docker")?;
-                converse(TlsConnector::from(Arc::new(config)).connect(name, tcp(host).await?).await?).await
-            }
+            At::Tls(host) => converse(anyone::connect(host).await?).await,
         }
     }
 }
@@ -221,45 +206,4 @@ fn signatures(file: &std::path::Path) -> Result<(HeaderValue, Arc<[HeaderValue]>
         Ok(signing::signature(&key, "Portainer-App").map_err(|e| e.to_string())?.parse()?)
     };
     Ok((public, (0..SIGNATURES).map(one).collect::<Result<_, _>>()?))
-}
-
-/// Believes every certificate: this is about speed.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
