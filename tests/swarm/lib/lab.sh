@@ -23,7 +23,7 @@ newer_root() {
   [ "$NEWER" != none ] || return 0
   if [ ! -x "$NEWER/usr/sbin/dockerd" ]; then
     echo "making the root of the newer engine (once, $NEWER)"
-    debootstrap --variant=minbase --include=docker.io,docker-compose,iptables,iproute2,ca-certificates trixie "$NEWER.new" \
+    debootstrap --variant=minbase --include=docker.io,docker-compose,iptables,iproute2,procps,ca-certificates trixie "$NEWER.new" \
       >"$LAB/debootstrap.log" 2>&1 && mv "$NEWER.new" "$NEWER" && return 0
     echo "NOTE: no newer engine: debootstrap failed ($(tail -n 1 "$LAB/debootstrap.log")); node 3 runs the same as the others"
     rm -rf "$NEWER.new"
