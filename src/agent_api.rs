@@ -3,7 +3,10 @@
 mod agents;
 pub mod browse;
 pub mod console;
+pub mod host;
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -26,6 +29,7 @@ pub struct AgentApi {
     /// The own engine.
     pub engine: Engine,
     pub shutdown: Shutdown,
+    pub host: host::Host,
 }
 
 /// Why one of the agent's own paths has nothing to give.
@@ -42,6 +46,14 @@ pub enum Fail {
     Browse(#[from] browse::Fail),
     #[error(transparent)]
     Console(#[from] console::Fail),
+    #[error("the host's disks cannot be read at {}", path.display())]
+    Disks {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the host's files were not read in time")]
+    HostSilent,
 }
 
 impl AgentApi {
@@ -62,6 +74,7 @@ impl AgentApi {
             Own::Agents => agents::list(cluster, &self.config.listen, asked.client.remote),
             Own::Browse(what) => Ok(self.browse.answer(what, asked).await?),
             Own::Console(session) => Ok(console::open(self, session, asked, cluster).await?),
+            Own::HostInfo => self.host.info().await,
             Own::Kubernetes => Err(Fail::NoKubernetes),
         }
     }

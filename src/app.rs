@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::agent_api::AgentApi;
 use crate::agent_api::browse::Browse;
+use crate::agent_api::host::Host;
 use crate::associate::{self, Associations, RecordKey, Swarm, judge::Start};
 use crate::config::{self, Config};
 use crate::data_dir::{self, Lock};
@@ -215,6 +216,7 @@ fn pipeline(
     let agent = AgentApi {
         config: Arc::clone(config),
         browse,
+        host: Host::new(&config.host_root),
         engine: executor.engine.clone(),
         shutdown: executor.shutdown.clone(),
     };

@@ -69,6 +69,8 @@ pub enum Own {
     Browse(Browse),
     /// The browser's terminal.
     Console(Session),
+    /// Disks and PCI devices of the host.
+    HostInfo,
     /// Portainer's paths for an orchestrator that is not here.
     Kubernetes,
     /// Only on the peer listener: what another agent must know of this one.
@@ -357,6 +359,10 @@ mod tests {
             ("POST", "/v1.41/v2/websocket/attach", "/v2/websocket/attach"),
             ("GET", "/v1/websocket/exec/", ""),
             ("GET", "/websocket/execs", ""),
+            ("GET", "/host/info", "/host/info"),
+            ("POST", "/v1.41/v1/host/info", "/v1/host/info"),
+            ("GET", "/host/info/", ""),
+            ("GET", "/hostile", ""),
             ("POST", "/kubernetes/api/v1", "/kubernetes/{path}"),
             ("GET", "/_swarmgate/probe", ""),
         ];

@@ -154,6 +154,8 @@ fn of_agent(fail: &agent_api::Fail) -> StatusCode {
         agent_api::Fail::NoKubernetes => StatusCode::NOT_FOUND,
         agent_api::Fail::Browse(fail) => of_browse(fail),
         agent_api::Fail::Console(fail) => of_console(fail),
+        agent_api::Fail::Disks { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        agent_api::Fail::HostSilent => StatusCode::GATEWAY_TIMEOUT,
     }
 }
 
