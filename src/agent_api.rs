@@ -3,6 +3,7 @@
 mod agents;
 pub mod browse;
 pub mod console;
+mod dockerhub;
 pub mod host;
 
 use std::io;
@@ -18,9 +19,10 @@ use crate::body::Body;
 use crate::config::Config;
 use crate::decide::Own;
 use crate::dial::{Engine, ProbeDocument};
-use crate::execute::Asked;
+use crate::execute::{self, Asked};
 use crate::model::Cluster;
 use crate::shutdown::Shutdown;
+pub use dockerhub::HubFail;
 
 /// Answers the agent's own paths. One for the whole process.
 pub struct AgentApi {
@@ -54,6 +56,12 @@ pub enum Fail {
     },
     #[error("the host's files were not read in time")]
     HostSilent,
+    #[error("the request's body could not be read")]
+    Body(#[source] execute::Fail),
+    #[error("the request's body is larger than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error(transparent)]
+    Hub(#[from] HubFail),
 }
 
 impl AgentApi {
@@ -64,7 +72,7 @@ impl AgentApi {
     pub async fn answer(
         &self,
         own: Own,
-        asked: Asked,
+        mut asked: Asked,
         cluster: &Arc<Cluster>,
     ) -> Result<Response<Body>, Fail> {
         match own {
@@ -74,10 +82,22 @@ impl AgentApi {
             Own::Agents => agents::list(cluster, &self.config.listen, asked.client.remote),
             Own::Browse(what) => Ok(self.browse.answer(what, asked).await?),
             Own::Console(session) => Ok(console::open(self, session, asked, cluster).await?),
+            Own::DockerHub => {
+                let body = read(&mut asked, dockerhub::LARGEST).await?;
+                Ok(json(&dockerhub::limits(&body, &self.config.hub).await?))
+            }
             Own::HostInfo => self.host.info().await,
             Own::Kubernetes => Err(Fail::NoKubernetes),
         }
     }
+}
+
+/// A whole body of at most `limit` bytes.
+async fn read(asked: &mut Asked, limit: usize) -> Result<Bytes, Fail> {
+    asked.buffer(limit).await.map_err(|fail| match fail {
+        execute::Fail::TooLarge { limit } => Fail::TooLarge { limit },
+        unread => Fail::Body(unread),
+    })
 }
 
 fn empty(status: StatusCode) -> Response<Body> {

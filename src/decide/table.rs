@@ -71,6 +71,8 @@ pub enum Own {
     Console(Session),
     /// Disks and PCI devices of the host.
     HostInfo,
+    /// What Docker Hub lets a Portainer server's registry account pull.
+    DockerHub,
     /// Portainer's paths for an orchestrator that is not here.
     Kubernetes,
     /// Only on the peer listener: what another agent must know of this one.
@@ -363,6 +365,9 @@ mod tests {
             ("POST", "/v1.41/v1/host/info", "/v1/host/info"),
             ("GET", "/host/info/", ""),
             ("GET", "/hostile", ""),
+            ("GET", "/v1.41/v2/dockerhub", "/v2/dockerhub"),
+            ("POST", "/dockerhub", ""),
+            ("POST", "/v1/dockerhub", ""),
             ("POST", "/kubernetes/api/v1", "/kubernetes/{path}"),
             ("GET", "/_swarmgate/probe", ""),
         ];

@@ -73,6 +73,7 @@ fn config(dir: &Path, peers: &[&str]) -> Config {
         log: Log { level: tracing::Level::INFO, mode: LogMode::Pretty },
         host_root: "/host".into(),
         browse: config::Browse { host: false, upload_limit: 0 },
+        hub: config::Hub { auth: String::new(), registry: String::new(), trust: config::Trust::Plain },
         limits: Limits { refresh: Duration::from_millis(50), ..Limits::default() },
         ignored: Vec::new(),
         warnings: Vec::new(),
