@@ -4,6 +4,7 @@ mod agents;
 pub mod browse;
 pub mod console;
 mod dockerhub;
+pub mod figures;
 pub mod host;
 
 use std::io;
@@ -32,6 +33,7 @@ pub struct AgentApi {
     pub engine: Engine,
     pub shutdown: Shutdown,
     pub host: host::Host,
+    pub figures: figures::Figures,
 }
 
 /// Why one of the agent's own paths has nothing to give.
@@ -86,9 +88,15 @@ impl AgentApi {
                 let body = read(&mut asked, dockerhub::LARGEST).await?;
                 Ok(json(&dockerhub::limits(&body, &self.config.hub).await?))
             }
+            Own::Metrics => Ok(self.metrics(cluster).await),
             Own::HostInfo => self.host.info().await,
             Own::Kubernetes => Err(Fail::NoKubernetes),
         }
+    }
+
+    /// All figures of this agent and its host.
+    pub async fn metrics(&self, cluster: &Cluster) -> Response<Body> {
+        self.figures.scrape(&self.host, &self.config.data, cluster).await
     }
 }
 

@@ -8,7 +8,7 @@ pub mod parse;
 pub mod render;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,6 +70,8 @@ pub struct Listen {
     pub peer_port: u16,
     /// AGENT_ALLOW_FROM. Empty: everybody may connect.
     pub allow_from: Vec<Cidr>,
+    /// AGENT_METRICS_ADDR: where figures are given to whoever asks. `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// An address range such as `10.0.0.0/8`.

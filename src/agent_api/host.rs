@@ -5,6 +5,8 @@
 
 mod disks;
 mod pci;
+mod process;
+mod usage;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,6 +20,8 @@ use tokio::sync::Semaphore;
 
 use super::{Fail, json};
 use crate::body::Body;
+use crate::telemetry::metrics::Readings;
+pub(super) use process::{process_memory, process_seconds};
 
 /// Two looks at once: one takes milliseconds, and where a disk hangs more threads would hang with it.
 const LOOKS: usize = 2;
@@ -53,7 +57,7 @@ impl Host {
     /// # Errors
     /// [`Fail::Disks`] where there is no list of disks. Without PCI devices the rest is still worth showing.
     pub(super) async fn info(&self) -> Result<Response<Body>, Fail> {
-        let info = self.look(|root| {
+        let info = self.look(PATIENCE, |root| {
             let devices = pci::devices(root).ok();
             disks::disks(root).map(|disks| Info { devices, disks })
         });
@@ -62,12 +66,13 @@ impl Host {
 
     /// Reads on the blocking pool. Who does not want to wait any longer leaves; the reading itself cannot be stopped
     /// and keeps its place until it ends.
-    async fn look<T: Send + 'static>(
+    pub(super) async fn look<T: Send + 'static>(
         &self,
+        patience: Duration,
         read: impl FnOnce(&Path) -> T + Send + 'static,
     ) -> Result<T, Fail> {
         let (mounted_at, looks) = (self.mounted_at.clone(), Arc::clone(&self.looks));
-        let looked = tokio::time::timeout(PATIENCE, async move {
+        let looked = tokio::time::timeout(patience, async move {
             let place = looks.acquire_owned().await.ok()?;
             let reading = tokio::task::spawn_blocking(move || {
                 let _place = place;
@@ -77,6 +82,11 @@ impl Host {
         });
         looked.await.ok().flatten().ok_or(Fail::HostSilent)
     }
+}
+
+/// How busy the host is, with the file system of `data`.
+pub(super) fn usage(root: &Path, data: &Path) -> Readings {
+    usage::read(root, data)
 }
 
 /// The host's root. Where none is mounted, our own: on a bare host that is the host's, and in a container /sys and

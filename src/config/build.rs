@@ -68,7 +68,8 @@ fn listen(reader: &mut Reader<'_>) -> Listen {
     }
     let ranges = |t: &str| parse::list(t, parse::cidr);
     let allow_from = reader.parse("AGENT_ALLOW_FROM", &options.allow_from, ranges).unwrap_or_default();
-    Listen { host, port, peer_port, allow_from }
+    let metrics = reader.parse("AGENT_METRICS_ADDR", &options.metrics_addr, parse::socket);
+    Listen { host, port, peer_port, allow_from, metrics }
 }
 
 fn tls(reader: &mut Reader<'_>) -> Tls {

@@ -73,6 +73,8 @@ pub enum Own {
     HostInfo,
     /// What Docker Hub lets a Portainer server's registry account pull.
     DockerHub,
+    /// The figures of an agent and its host.
+    Metrics,
     /// Portainer's paths for an orchestrator that is not here.
     Kubernetes,
     /// Only on the peer listener: what another agent must know of this one.

@@ -16,6 +16,7 @@ mod gate;
 mod lists;
 mod locate;
 mod managers;
+mod metrics;
 mod own;
 mod passing;
 mod peers;

@@ -121,12 +121,12 @@ async fn who_waits_for_a_disk_that_hangs_is_told_so_and_the_threads_are_bounded(
     let held = Arc::new(std::sync::Mutex::new(held));
     for _ in 0..LOOKS {
         let held = Arc::clone(&held);
-        let hanging = host.look(move |_| held.lock().unwrap().recv().is_ok());
+        let hanging = host.look(PATIENCE, move |_| held.lock().unwrap().recv().is_ok());
         let (hung, ()) = tokio::join!(hanging, tokio::time::advance(PATIENCE));
         assert!(matches!(hung, Err(Fail::HostSilent)));
     }
     assert_eq!(host.looks.available_permits(), 0, "a thread that hangs keeps its place");
-    let (late, ()) = tokio::join!(host.look(|_| ()), tokio::time::advance(PATIENCE));
+    let (late, ()) = tokio::join!(host.look(PATIENCE, |_| ()), tokio::time::advance(PATIENCE));
     assert!(matches!(late, Err(Fail::HostSilent)));
     drop(release);
     let _places = host.looks.acquire_many(LOOKS as u32).await.unwrap();

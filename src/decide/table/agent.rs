@@ -34,6 +34,7 @@ pub const AGENT: &[Route] = &[
     there("GET", "/host/info", Access::Read, Own::HostInfo),
     there("GET", "/v1/host/info", Access::Read, Own::HostInfo),
     there("GET", "/v2/host/info", Access::Read, Own::HostInfo),
+    there("GET", "/metrics", Access::Read, Own::Metrics),
     own("POST", "/v2/dockerhub", Access::Read, Own::DockerHub),
     own("", "/kubernetes/{path}", Access::Read, Own::Kubernetes),
     own("", "/v2/kubernetes/stack", Access::Read, Own::Kubernetes),
