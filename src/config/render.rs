@@ -71,7 +71,7 @@ fn list<T: Display>(all: &[T], none: &str) -> String {
 }
 
 /// As Go reads it, without units that are zero: `72h`, `1h30m`, `0`.
-fn duration(time: Duration) -> String {
+pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     let mut text = String::new();
     for (count, unit) in [(seconds / 3600, "h"), (seconds / 60 % 60, "m")] {
