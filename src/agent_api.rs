@@ -3,7 +3,12 @@
 mod agents;
 pub mod browse;
 pub mod console;
+mod dockerhub;
+pub mod figures;
+pub mod host;
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,9 +20,10 @@ use crate::body::Body;
 use crate::config::Config;
 use crate::decide::Own;
 use crate::dial::{Engine, ProbeDocument};
-use crate::execute::Asked;
+use crate::execute::{self, Asked};
 use crate::model::Cluster;
 use crate::shutdown::Shutdown;
+pub use dockerhub::HubFail;
 
 /// Answers the agent's own paths. One for the whole process.
 pub struct AgentApi {
@@ -26,6 +32,8 @@ pub struct AgentApi {
     /// The own engine.
     pub engine: Engine,
     pub shutdown: Shutdown,
+    pub host: host::Host,
+    pub figures: figures::Figures,
 }
 
 /// Why one of the agent's own paths has nothing to give.
@@ -42,6 +50,20 @@ pub enum Fail {
     Browse(#[from] browse::Fail),
     #[error(transparent)]
     Console(#[from] console::Fail),
+    #[error("the host's disks cannot be read at {}", path.display())]
+    Disks {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the host's files were not read in time")]
+    HostSilent,
+    #[error("the request's body could not be read")]
+    Body(#[source] execute::Fail),
+    #[error("the request's body is larger than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error(transparent)]
+    Hub(#[from] HubFail),
 }
 
 impl AgentApi {
@@ -52,7 +74,7 @@ impl AgentApi {
     pub async fn answer(
         &self,
         own: Own,
-        asked: Asked,
+        mut asked: Asked,
         cluster: &Arc<Cluster>,
     ) -> Result<Response<Body>, Fail> {
         match own {
@@ -62,9 +84,28 @@ impl AgentApi {
             Own::Agents => agents::list(cluster, &self.config.listen, asked.client.remote),
             Own::Browse(what) => Ok(self.browse.answer(what, asked).await?),
             Own::Console(session) => Ok(console::open(self, session, asked, cluster).await?),
+            Own::DockerHub => {
+                let body = read(&mut asked, dockerhub::LARGEST).await?;
+                Ok(json(&dockerhub::limits(&body, &self.config.hub).await?))
+            }
+            Own::Metrics => Ok(self.metrics(cluster).await),
+            Own::HostInfo => self.host.info().await,
             Own::Kubernetes => Err(Fail::NoKubernetes),
         }
     }
+
+    /// All figures of this agent and its host.
+    pub async fn metrics(&self, cluster: &Cluster) -> Response<Body> {
+        self.figures.scrape(&self.host, &self.config.data, cluster).await
+    }
+}
+
+/// A whole body of at most `limit` bytes.
+async fn read(asked: &mut Asked, limit: usize) -> Result<Bytes, Fail> {
+    asked.buffer(limit).await.map_err(|fail| match fail {
+        execute::Fail::TooLarge { limit } => Fail::TooLarge { limit },
+        unread => Fail::Body(unread),
+    })
 }
 
 fn empty(status: StatusCode) -> Response<Body> {

@@ -15,6 +15,8 @@ use tracing::{error, info, warn};
 
 use crate::agent_api::AgentApi;
 use crate::agent_api::browse::Browse;
+use crate::agent_api::figures::Figures;
+use crate::agent_api::host::Host;
 use crate::associate::{self, Associations, RecordKey, Swarm, judge::Start};
 use crate::config::{self, Config};
 use crate::data_dir::{self, Lock};
@@ -29,6 +31,7 @@ use crate::pipeline::{Failures, Leashes, Pipeline};
 use crate::respond::chain;
 use crate::shutdown::{Ended, Shutdown};
 use crate::telemetry;
+use crate::telemetry::metrics::Listener;
 use crate::trust::{TrustError, public::PublicIdentity};
 use crate::watchdog::{self, Patience};
 
@@ -40,6 +43,8 @@ const HINTS: usize = 64;
 pub enum Fatal {
     #[error("listen on port {port}; is another agent running, or is AGENT_HOST not an address of this host?")]
     Bind { port: u16, source: std::io::Error },
+    #[error("listen on {at} for figures; is AGENT_METRICS_ADDR taken, or not an address of this host?")]
+    Figures { at: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Trust(#[from] TrustError),
     #[error(transparent)]
@@ -54,6 +59,8 @@ pub enum Fatal {
 pub struct Agent {
     /// Where the public listener is bound.
     pub public: SocketAddr,
+    /// Where figures are given in plain HTTP.
+    pub figures: Option<SocketAddr>,
     /// The snapshots, for who wants to wait for one.
     pub cluster: watch::Receiver<Arc<Cluster>>,
     /// What the association's store says, for the same.
@@ -127,13 +134,11 @@ pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> 
     say_what_is_odd(&config);
     let config = Arc::new(config);
     let limits = Arc::new(config.limits.clone());
-    let data = data_dir::lock(&config.data)?;
-    if let Lock::Without(warning) = &data {
-        warn!("{warning}");
-    }
+    let data = locked(&config)?;
     let engine = Engine::new(&config.engine, &limits, shutdown.clone())?;
     let identity = PublicIdentity::load_or_make(&config.data, &config.tls, &doors::own_names())?;
     let (listener, public) = bound(&config)?;
+    let plain = doors::figures_listener(&config)?;
 
     let membership = Membership::new(discover::nobody_yet());
     let cluster = membership.subscribe();
@@ -151,9 +156,11 @@ pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> 
         budget: Budget::new(limits.merge_bytes),
         limits: Arc::clone(&limits),
         hints: hints.clone(),
+        metrics: Arc::default(),
         shutdown: shutdown.clone(),
     };
-    let pipeline = pipeline(&config, cluster.clone(), associations, executor);
+    let figures = Figures::new(Arc::clone(&executor.metrics), identity.until());
+    let pipeline = pipeline(&config, cluster.clone(), associations, executor, figures);
     let (leashed, snapshots) = (Arc::clone(&pipeline), cluster.clone());
     shutdown.until_draining(async move { leashed.leashes.follow(snapshots).await });
     let tls = identity.watch();
@@ -175,11 +182,21 @@ pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> 
         pipeline: Arc::clone(&pipeline),
         shutdown: shutdown.clone(),
     }));
+    let plain = plain.and_then(|listener| doors::give_figures(listener, &pipeline, shutdown));
     let admit = Admit::Public { allow_from: config.listen.allow_from.clone() };
-    let door = Door { listener, tls, admit, limits, shutdown: shutdown.clone() };
+    let figures = pipeline.executor.metrics.door(Listener::Public);
+    let door = Door { listener, tls, admit, limits, figures, shutdown: shutdown.clone() };
     shutdown.spawn(listen::serve(door, doors::handler(pipeline)));
     info!(address = %public, version = env!("CARGO_PKG_VERSION"), "serving");
-    Ok(Agent { public, cluster, association, _data: data })
+    Ok(Agent { public, figures: plain, cluster, association, _data: data })
+}
+
+fn locked(config: &Config) -> Result<Lock, Fatal> {
+    let data = data_dir::lock(&config.data)?;
+    if let Lock::Without(warning) = &data {
+        warn!("{warning}");
+    }
+    Ok(data)
 }
 
 fn bound(config: &Config) -> Result<(TcpListener, SocketAddr), Fatal> {
@@ -209,12 +226,15 @@ fn pipeline(
     membership: watch::Receiver<Arc<Cluster>>,
     associations: Associations,
     executor: Executor,
+    figures: Figures,
 ) -> Arc<Pipeline> {
     let browse = Browse::new(config, executor.engine.clone());
     let announced = HeaderValue::from_str(&config.portainer.agent_version);
     let agent = AgentApi {
         config: Arc::clone(config),
         browse,
+        host: Host::new(&config.host_root),
+        figures,
         engine: executor.engine.clone(),
         shutdown: executor.shutdown.clone(),
     };

@@ -123,6 +123,9 @@ pub struct Options {
     /// Directory with ca.pem, cert.pem and key.pem for that
     #[arg(long, env = "DOCKER_CERT_PATH", value_name = "DIR")]
     pub docker_cert_path: Option<String>,
+    /// Address and port for figures in plain HTTP, open to whoever can connect [default: off]
+    #[arg(long, env = "AGENT_METRICS_ADDR", value_name = "IP:PORT")]
+    pub metrics_addr: Option<String>,
     /// ERROR, WARN, INFO, DEBUG or TRACE [default: INFO]
     #[arg(long, env = "LOG_LEVEL", value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -272,7 +275,7 @@ mod tests {
     #[test]
     fn every_option_has_one_variable_and_one_flag() {
         let all = declared();
-        assert_eq!(all.len(), 27);
+        assert_eq!(all.len(), 28);
         let variables: std::collections::BTreeSet<_> = all.iter().map(|d| &d.variable).collect();
         assert_eq!(variables.len(), all.len());
         assert!(all.iter().all(|d| !d.variable.is_empty() && d.flag.len() > 2));

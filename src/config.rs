@@ -8,7 +8,7 @@ pub mod parse;
 pub mod render;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ pub struct Config {
     /// Where the host's file system is mounted. No option: Portainer's pages know it as /host.
     pub host_root: PathBuf,
     pub browse: Browse,
+    pub hub: Hub,
     pub limits: Limits,
     /// Variables of Portainer's agent that were set and mean nothing here; one of the warnings names them.
     pub ignored: Vec<String>,
@@ -69,6 +70,8 @@ pub struct Listen {
     pub peer_port: u16,
     /// AGENT_ALLOW_FROM. Empty: everybody may connect.
     pub allow_from: Vec<Cidr>,
+    /// AGENT_METRICS_ADDR: where figures are given to whoever asks. `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// An address range such as `10.0.0.0/8`.
@@ -121,6 +124,28 @@ pub struct Portainer {
     pub window: Duration,
     /// What the header `Portainer-Agent` says.
     pub agent_version: String,
+}
+
+/// Whom an HTTPS client of ours believes.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// The authorities that browsers know; they are compiled in.
+    Public,
+    /// The authorities in this PEM file, and no others.
+    File(PathBuf),
+    /// Whoever shows the certificate with this SHA-256, whatever else it says.
+    Pinned(Fingerprint),
+    /// Plain HTTP, where nobody proves anything. For tests on loopback: no option leads here.
+    Plain,
+}
+
+/// Docker Hub, whose limits a Portainer server asks for. No option: tests put their own in its place.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    /// Who gives tokens: scheme and authority.
+    pub auth: String,
+    pub registry: String,
+    pub trust: Trust,
 }
 
 #[derive(Clone, Debug)]

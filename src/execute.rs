@@ -28,6 +28,7 @@ use crate::decide::{Plan, Step};
 use crate::dial::{self, Engine, Peers};
 use crate::model::{Absence, Cluster, Hint, Member, NodeId};
 use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::Metrics;
 pub use asked::Asked;
 pub use budget::Budget;
 pub use locate::Class;
@@ -39,6 +40,7 @@ pub struct Executor {
     pub budget: Budget,
     pub limits: Arc<Limits>,
     pub hints: mpsc::Sender<Hint>,
+    pub metrics: Arc<Metrics>,
     pub shutdown: Shutdown,
 }
 

@@ -164,7 +164,7 @@ mod tests {
 
     fn listen(host: Option<&str>, port: u16) -> Listen {
         let host = host.map(|h| h.parse().expect("an address"));
-        Listen { host, port, peer_port: 9002, allow_from: Vec::new() }
+        Listen { host, port, peer_port: 9002, allow_from: Vec::new(), metrics: None }
     }
 
     /// Answers one connection with `text`, once the head of the request is in.

@@ -8,6 +8,7 @@ mod complaints;
 mod http;
 mod lapse;
 mod peers;
+pub mod plain;
 mod seats;
 mod tls;
 mod wire;
@@ -26,6 +27,7 @@ use crate::client::{Client, Side};
 use crate::config::{Cidr, Limits};
 use crate::model::{Cluster, Hint};
 use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::DoorFigures;
 use accept::Accepting;
 pub use accept::bind;
 use complaints::Complaints;
@@ -40,6 +42,7 @@ pub struct Door {
     pub tls: watch::Receiver<Arc<ServerConfig>>,
     pub admit: Admit,
     pub limits: Arc<Limits>,
+    pub figures: DoorFigures,
     pub shutdown: Shutdown,
 }
 
@@ -59,8 +62,8 @@ where
     H: Fn(Request<Body>, Arc<Client>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let Door { listener, tls, admit, limits, shutdown } = door;
-    let seats = Seats::new(limits.strangers, accept::connections(limits.connections));
+    let Door { listener, tls, admit, limits, figures, shutdown } = door;
+    let seats = Seats::new(limits.strangers, accept::connections(limits.connections), figures);
     let http = http::builder(&limits);
     let gate = Gate::from(admit);
     let house = Arc::new(House { tls, gate, limits, http, complaints: Complaints::default(), shutdown });

@@ -18,7 +18,8 @@ fn main() -> ExitCode {
         None => app::run(config),
         Some(Command::Check) => {
             let problems = app::problems(&config);
-            let written = stdout().write_all(render::effective(&config, &args).as_bytes());
+            let text = render::effective(&config, &args) + &app::association::brief(&config);
+            let written = stdout().write_all(text.as_bytes());
             let warnings = config.warnings.iter().map(|w| format!("warning: {w}"));
             end((written.is_err() || !problems.is_empty()).into(), warnings.chain(problems))
         }

@@ -1,5 +1,6 @@
 //! The whole daemon, once per request: identify, decide, execute, respond.
 
+mod classes;
 mod failures;
 mod leashes;
 
@@ -25,6 +26,7 @@ use crate::identify::{Denied, Identified, Rules, identify};
 use crate::model::api_path::ApiPath;
 use crate::model::{Absence, Caller, Cluster, Dialect, Hint, NodeId, Reach, Role};
 use crate::respond::{Failure, chain, respond};
+use crate::telemetry::metrics::{Class, Denial};
 pub use failures::Failures;
 pub use leashes::Leashes;
 
@@ -54,17 +56,23 @@ impl Pipeline {
     /// Answers one request. Never fails: what goes wrong is an answer too.
     pub async fn answer(self: Arc<Self>, request: Request<Body>, client: Arc<Client>) -> Response<Body> {
         let started = Instant::now();
+        let mut timed = self.executor.metrics.began(classes::listener(&client));
         let mut cluster = Arc::clone(&self.membership.borrow());
         let origin = origin_of(&client);
         let (head, body) = request.into_parts();
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let asker = asker(&head, &client);
-        let outcome = self.handle(head, body, &client, &mut cluster).await;
-        if let Err(failure) = &outcome {
-            note(failure, &client, &path);
+        let outcome = self.handle(head, body, &client, &mut cluster, &mut timed.class).await;
+        match &outcome {
+            Ok(Answer { tally: Some(tally), .. }) if !tally.missing.is_empty() => {
+                self.executor.metrics.answered_in_part();
+            }
+            Ok(_) => {}
+            Err(failure) => note(failure, &client, &path),
         }
         let response = respond(outcome, &cluster, origin, &self.agent_version);
         let status = response.status().as_u16();
+        timed.ended(status);
         let took = started.elapsed().as_micros();
         debug!(client = %client.remote, asker, %method, path = ?path, status, micros = took, "request");
         response
@@ -76,9 +84,12 @@ impl Pipeline {
         body: Body,
         client: &Arc<Client>,
         cluster: &mut Arc<Cluster>,
+        class: &mut Class,
     ) -> Result<Answer, Failure> {
         let path = gate(&head)?;
-        let console = route(&head.method, &path).door == Door::WebSocket;
+        let row = classes::row(&head.method, &path, origin_of(client));
+        *class = classes::of(row);
+        let console = row.door == Door::WebSocket;
         let outcome = self.routed(head, body, path, client, cluster).await;
         outcome.map_err(|failure| if console { failure.of_console() } else { failure })
     }
@@ -122,6 +133,7 @@ impl Pipeline {
             // A connection can outlive its node's place in the Swarm.
             let listed = cluster.directory.get(&client.remote.ip().to_canonical()) == Some(node);
             if cluster.service.is_some() && !listed {
+                self.executor.metrics.denied(Denial::Delisted);
                 return Err(Failure::Delisted);
             }
             client.authenticated(&self.leashes.of(node, client.remote.ip().to_canonical()));
@@ -144,6 +156,7 @@ impl Pipeline {
             }
             Ok(Identified::Claim(_)) => Err(Failure::Denied(Denied::NotYet)),
             Err(denied) => {
+                self.executor.metrics.denied(classes::denial(&denied));
                 if let Denied::Other(key) = &denied {
                     self.associations.complain(key);
                 }

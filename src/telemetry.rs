@@ -1,8 +1,9 @@
-//! Logs, on standard error, in the mode that the operator chose.
+//! Logs, on standard error, in the mode that the operator chose; and [`metrics`].
 //!
 //! What a client, a peer or an engine said can be in a field or a message. It must not be able to act on a terminal,
 //! or to look like a line of its own, so control characters are written as escapes in every mode.
 
+pub mod metrics;
 pub mod names;
 
 use std::fmt::{self, Write};

@@ -3,8 +3,11 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -39,7 +42,7 @@ fn help_names_every_option_and_no_value() {
     // Long lines are wrapped anywhere.
     let text = stdout(&output).split_whitespace().collect::<Vec<_>>().join(" ");
     let visible: Vec<_> = swarmgate::cli::declared().into_iter().filter(|d| !d.hidden).collect();
-    assert_eq!(visible.len(), 24);
+    assert_eq!(visible.len(), 25);
     for option in visible {
         assert!(text.contains(&format!("[env: {}]", option.variable)), "{}", option.variable);
         assert!(text.contains(&format!("{} <", option.flag)), "{}", option.flag);
@@ -175,7 +178,78 @@ fn the_readme_has_exactly_our_options() {
         assert_eq!(line(&text, &row[0]), (row[2].clone(), "default".to_owned()), "{row:?}");
         compared += 1;
     }
-    assert_eq!(compared, 21);
+    assert_eq!(compared, 22);
+}
+
+/// An engine in no Swarm, as far as it is asked. It ends with the process.
+fn lone_engine(socket: &Path) {
+    let listener = UnixListener::bind(socket).expect("a socket");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("a head");
+                head.extend(byte);
+            }
+            let body = r#"{"Swarm":{"LocalNodeState":"inactive"}}"#;
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + body).as_bytes()).expect("it listens");
+        }
+    });
+}
+
+#[test]
+fn check_tells_the_association_without_an_agent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, socket) = (folder.path().join("data"), folder.path().join("docker.sock"));
+    fs::create_dir(&data).expect("a folder");
+    lone_engine(&socket);
+    let host = format!("unix://{}", socket.display());
+    let environment = [
+        ("DATA_PATH", data.to_str().expect("it is text")),
+        ("DOCKER_HOST", &host),
+        ("AGENT_SECRET_TIMEOUT", "2h"),
+    ];
+    let told = |more: &[(&str, &str)]| {
+        let output = run(&["check"], &[&environment[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let text = stdout(&output);
+        text.lines()
+            .last()
+            .and_then(|l| l.strip_prefix("association: "))
+            .unwrap_or_else(|| panic!("{text}"))
+            .to_owned()
+    };
+    assert_eq!(told(&[]), "none yet; a window of 2h opens when the agent starts");
+    assert_eq!(told(&[("AGENT_SECRET", LONG)]), "none needed, since AGENT_SECRET is set");
+
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let write = |text: String| fs::write(data.join("association.json"), text).expect("it is written");
+    // 47 minutes and a half, so that the minute stands while the test runs.
+    write(format!(r#"{{"N":1,"Key":null,"Until":{},"Mode":"associate","Node":"n"}}"#, now + 47 * 60 + 30));
+    let open = told(&[]);
+    assert!(open.starts_with("none yet; window ends in 47m"), "{open}");
+    let peers = told(&[("AGENT_PEERS", "other"), ("AGENT_CLUSTER_SECRET", LONG)]);
+    assert!(peers.ends_with("; of AGENT_PEERS the first one decides"), "{peers}");
+    write(r#"{"N":1,"Key":null,"Until":1000,"Mode":"associate","Node":"n"}"#.to_owned());
+    assert!(
+        told(&[]).starts_with("none; window ended 1970-01-01 00:16:40 UTC; `swarmgate association reset`")
+    );
+    let key = format!("sha256:{}", "ab".repeat(32));
+    write(format!(r#"{{"N":2,"Key":null,"Fingerprint":"{key}","Until":0,"Mode":"associate","Node":"n"}}"#));
+    let held = told(&[]);
+    assert!(held.starts_with(&format!("key {key} since 20")) && held.ends_with(" UTC"), "{held}");
+    write("junk".to_owned());
+    assert!(told(&[]).starts_with("not known: understand "), "{}", told(&[]));
+
+    let gone = told(&[("DOCKER_HOST", "unix:///nowhere/docker.sock")]);
+    assert!(
+        gone.starts_with("not known: ask the engine") && gone.contains("there is no such socket"),
+        "{gone}"
+    );
 }
 
 /// An agent that is killed with its test.

@@ -14,6 +14,7 @@ use swarmgate::body::Body;
 use swarmgate::config::{Limits, Tls};
 use swarmgate::listen::{Admit, Door, bind, serve};
 use swarmgate::shutdown::Shutdown;
+use swarmgate::telemetry::metrics::DoorFigures;
 use swarmgate::trust::PublicIdentity;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -29,8 +30,8 @@ async fn one_client_is_served_from_the_reserve_and_the_next_as_soon_as_there_are
     let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
     let at = listener.local_addr().unwrap();
     let (admit, shutdown) = (Admit::Public { allow_from: Vec::new() }, Shutdown::new());
-    let limits = Arc::new(Limits::default());
-    let door = Door { listener, tls: identity.watch(), admit, limits, shutdown: shutdown.clone() };
+    let (limits, figures) = (Arc::new(Limits::default()), DoorFigures::default());
+    let door = Door { listener, tls: identity.watch(), admit, limits, figures, shutdown: shutdown.clone() };
     let hello = |_, _| async { Response::new(Body::Full("hello".into())) };
     shutdown.spawn(async move { serve(door, hello).await });
     // The first connection shows that the loop runs, and with it that it holds its reserve.

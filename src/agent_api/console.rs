@@ -83,7 +83,9 @@ pub(super) async fn open(
     };
     let engine = hyper::upgrade::on(&mut answer);
     let (client, limits, shutdown) = (asked.client, api.config.limits.clone(), api.shutdown.clone());
+    let open = api.figures.stream();
     api.shutdown.spawn(async move {
+        let _open = open;
         // The client's side is ready once the 101 has been written; both fail when their connection ends first.
         let (Ok(near), Ok(far)) = tokio::join!(upgrade, engine) else { return };
         let cut = async {

@@ -1,10 +1,10 @@
-//! `swarmgate association show | reset`, from the configuration to an exit code.
+//! `swarmgate association show | reset`, and what `check` says of it: from the configuration to an exit code.
 
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use crate::associate::RecordKey;
 use crate::associate::command::{self, Desk, Outcome};
+use crate::associate::{Mode, RecordKey};
 use crate::config::Config;
 use crate::dial::Engine;
 use crate::discover;
@@ -14,25 +14,41 @@ use crate::trust::peer::Authority;
 
 /// Says which key may call, and until when nobody's may.
 pub fn show(config: &Config) -> ExitCode {
-    run(config, Wish::Show)
+    say(&ask(config, Wish::Show))
 }
 
 /// Opens a new window, or names the one key that may call.
 pub fn reset(config: &Config, key: Option<Fingerprint>) -> ExitCode {
-    run(config, Wish::Reset(key))
+    say(&ask(config, Wish::Reset(key)))
+}
+
+/// The same in one line, for `swarmgate check`. Asks the engine; never fails, it says why it does not know.
+pub fn brief(config: &Config) -> String {
+    let needless = match Mode::of(&config.portainer) {
+        Mode::Secret => Some("AGENT_SECRET"),
+        Mode::Pins => Some("AGENT_PORTAINER_KEYS"),
+        Mode::Associate => None,
+    };
+    if let Some(option) = needless {
+        return format!("association: none needed, since {option} is set\n");
+    }
+    let Outcome { text, code } = ask(config, Wish::Brief);
+    let known = if code == 0 { "" } else { "not known: " };
+    format!("association: {known}{}\n", text.trim_end())
 }
 
 enum Wish {
     Show,
+    Brief,
     Reset(Option<Fingerprint>),
 }
 
-fn run(config: &Config, wish: Wish) -> ExitCode {
+fn ask(config: &Config, wish: Wish) -> Outcome {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(problem) => return say(&Outcome { text: format!("cannot start: {problem}\n"), code: 1 }),
+        Err(problem) => return Outcome { text: format!("cannot start: {problem}\n"), code: 1 },
     };
-    say(&runtime.block_on(outcome(config, wish)))
+    runtime.block_on(outcome(config, wish))
 }
 
 async fn outcome(config: &Config, wish: Wish) -> Outcome {
@@ -50,6 +66,7 @@ async fn outcome(config: &Config, wish: Wish) -> Outcome {
     let now = SystemTime::now();
     match wish {
         Wish::Show => command::show(&desk, now).await,
+        Wish::Brief => command::brief(&desk, !config.cluster.peers.is_empty(), now).await,
         Wish::Reset(key) => command::reset(&desk, key, now).await,
     }
 }

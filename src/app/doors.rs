@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use rustls::{ClientConfig, ServerConfig};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::Fatal;
 use crate::body::Body;
 use crate::client::Client;
 use crate::config::Config;
@@ -21,6 +24,7 @@ use crate::listen::{self, Admit, Door};
 use crate::model::{Cluster, Hint, Kind, NodeId};
 use crate::pipeline::Pipeline;
 use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::Listener;
 use crate::trust::peer::{Authority, PeerTls, peer_tls};
 
 /// An hour: often enough to be seen in any log that somebody reads, rare enough not to fill it.
@@ -51,6 +55,43 @@ type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 /// What `listen` is handed: the pipeline, as a function.
 pub(super) fn handler(pipeline: Arc<Pipeline>) -> impl Fn(Request<Body>, Arc<Client>) -> Answering + Clone {
     move |request, client| Box::pin(Arc::clone(&pipeline).answer(request, client))
+}
+
+/// AGENT_METRICS_ADDR, if it is set.
+pub(super) fn figures_listener(config: &Config) -> Result<Option<TcpListener>, Fatal> {
+    let Some(at) = config.listen.metrics else { return Ok(None) };
+    let bound = listen::bind(Some(at.ip()), at.port()).map_err(|source| Fatal::Figures { at, source })?;
+    info!(address = %at, "giving figures to whoever asks");
+    Ok(Some(bound))
+}
+
+/// Opens it. Where it is comes out.
+pub(super) fn give_figures(
+    listener: TcpListener,
+    pipeline: &Arc<Pipeline>,
+    shutdown: &Shutdown,
+) -> Option<SocketAddr> {
+    let at = listener.local_addr().ok();
+    let limits = Arc::clone(&pipeline.executor.limits);
+    let answering = figures(Arc::clone(pipeline));
+    shutdown.spawn(listen::plain::serve(listener, limits, shutdown.clone(), answering));
+    at
+}
+
+/// What is to be had without a signature, and nothing else is.
+fn figures(pipeline: Arc<Pipeline>) -> impl Fn(Request<Incoming>) -> Answering + Clone {
+    move |request| {
+        let pipeline = Arc::clone(&pipeline);
+        Box::pin(async move {
+            if *request.method() != Method::GET || request.uri().path() != "/metrics" {
+                let mut nothing = Response::new(Body::Empty);
+                *nothing.status_mut() = StatusCode::NOT_FOUND;
+                return nothing;
+            }
+            let cluster = Arc::clone(&pipeline.membership.borrow());
+            pipeline.agent.metrics(&cluster).await
+        })
+    }
 }
 
 /// Follows the snapshots: makes the peer identity when there is something to make it of, and opens and closes
@@ -170,6 +211,7 @@ impl PeerDoors {
             tls: server.subscribe(),
             admit: Admit::Peers { cluster: self.cluster.clone(), hints: self.hints.clone() },
             limits: Arc::new(self.config.limits.clone()),
+            figures: self.pipeline.executor.metrics.door(Listener::Peers),
             shutdown: self.shutdown.clone(),
         };
         let (serving, until) = (listen::serve(door, handler(Arc::clone(&self.pipeline))), closed.clone());

@@ -9,10 +9,11 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::file::{self, FileError};
-use super::judge::{self, Survey};
-use super::record::{Holder, Mode, Record, RecordKey, Seals, unix_seconds};
+use super::judge::{self, Standing, Survey, Why};
+use super::record::{Holder, Mode, Read, Record, RecordKey, Seals, remaining, timestamp, unix_seconds};
 use super::swarm::{self, Created, SwarmError, Way};
 use crate::body::Body;
+use crate::config::render::duration;
 use crate::dial::Engine;
 use crate::model::{Fingerprint, NodeId};
 
@@ -92,6 +93,25 @@ pub async fn show(desk: &Desk<'_>, now: SystemTime) -> Outcome {
     outcome(look(desk).await.map(|(record, place)| describe(record.as_ref(), &place, now)))
 }
 
+/// The same in one line without its end, as things stand now. On a worker: as its agent last saw it. `peers`: without
+/// a Swarm another host's record may be the one that counts.
+pub async fn brief(desk: &Desk<'_>, peers: bool, now: SystemTime) -> Outcome {
+    let (found, note) = match find(desk).await {
+        Ok((Found { standalone: true, survey }, _)) if peers => {
+            (Ok(survey), "; of AGENT_PEERS the first one decides")
+        }
+        Ok((found, _)) => (Ok(found.survey), ""),
+        Err(failed @ Failed::Worker(_)) => match cached(desk) {
+            Some(read) => {
+                (Ok(Survey { best: Some(read), ..Survey::default() }), ", as seen last on this worker")
+            }
+            None => (Err(failed), ""),
+        },
+        Err(failed) => (Err(failed), ""),
+    };
+    outcome(found.map(|survey| format!("{}{note}", in_short(&survey, desk.window, now))))
+}
+
 /// Replaces the record by one that opens a new window, or that lets `key` alone call.
 pub async fn reset(desk: &Desk<'_>, key: Option<Fingerprint>, now: SystemTime) -> Outcome {
     let holder = key.map(Holder::Named);
@@ -109,24 +129,40 @@ pub async fn reset(desk: &Desk<'_>, key: Option<Fingerprint>, now: SystemTime) -
 }
 
 async fn look(desk: &Desk<'_>) -> Result<(Option<Record>, String), Failed> {
+    let (found, place) = find(desk).await?;
+    let ignored = match found.survey.bad.len() {
+        0 => String::new(),
+        bad => format!(" ({bad} not of this service ignored)"),
+    };
+    Ok((found.survey.best.map(|read| read.record), format!("{place}{ignored}")))
+}
+
+/// All records, and where they are.
+struct Found {
+    survey: Survey,
+    standalone: bool,
+}
+
+async fn find(desk: &Desk<'_>) -> Result<(Found, String), Failed> {
     match seat(desk).await? {
         Seat::Manager(_) => {
             let survey = Way::Here(desk.engine).survey(&Seals::new(desk.record_keys)).await?;
-            let ignored = match survey.bad.len() {
-                0 => String::new(),
-                bad => format!(" ({bad} not of this service ignored)"),
-            };
-            let record = survey.best.map(|read| read.record);
-            Ok((record, format!("the Swarm's configs{ignored}")))
+            Ok((Found { survey, standalone: false }, "the Swarm's configs".to_owned()))
         }
         Seat::Standalone => {
             let path = desk.data.join(file::RECORD);
             let read = file::peek(&path, &Seals::default())?;
-            Ok((read.map(|read| read.record), path.display().to_string()))
+            let survey = Survey::of(read.map(|read| (read.record.n, Ok(read))));
+            Ok((Found { survey, standalone: true }, path.display().to_string()))
         }
         Seat::Worker { managers } => Err(Failed::Worker(managers)),
         Seat::Unusable(state) => Err(Failed::Unusable(state)),
     }
+}
+
+/// The copy that this node's agent keeps of a Swarm's record, if it is there and proved.
+fn cached(desk: &Desk<'_>) -> Option<Read> {
+    file::peek(&desk.data.join(file::CACHE), &Seals::new(desk.record_keys)).ok()?
 }
 
 async fn reset_swarm(
@@ -244,17 +280,30 @@ fn describe(record: Option<&Record>, place: &str, now: SystemTime) -> String {
     format!("record {n} in {place}\n  key:    {key}\n  window: {over} {until}\n  mode:   {mode}{note}\n")
 }
 
-fn timestamp(unix: u64) -> String {
-    let time = i64::try_from(unix).ok().and_then(|unix| time::OffsetDateTime::from_unix_timestamp(unix).ok());
-    time.map_or_else(
-        || "the end of time".to_owned(),
-        |t| {
-            let (year, month, day) = t.to_calendar_date();
-            let (hour, minute, second) = t.to_hms();
-            let month = u8::from(month);
-            format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
-        },
-    )
+fn in_short(survey: &Survey, window: Duration, now: SystemTime) -> String {
+    let Some(read) = &survey.best else {
+        if survey.bad.iter().any(|(_, bad)| bad.is_unproved()) {
+            return "none that counts: what is recorded was made with another cluster secret, or in another service"
+                .to_owned();
+        }
+        return format!("none yet; a window of {} opens when the agent starts", duration(window));
+    };
+    let ended = timestamp(read.record.until);
+    match judge::standing(&read.record, Mode::Associate, now) {
+        Standing::Open => format!("none yet; window ends in {}", remaining(&read.record, now)),
+        Standing::Held(holder) => {
+            let since = read.since.as_ref().map_or_else(String::new, |since| format!(" since {since}"));
+            format!("key {}{since}", holder.fingerprint())
+        }
+        Standing::Closed(Why::Over) => {
+            format!("none; window ended {ended}; `swarmgate association reset` opens a new one")
+        }
+        Standing::Closed(Why::Weaker | Why::Protected) => {
+            "none; agents ran with AGENT_SECRET or AGENT_PORTAINER_KEYS before, so that without them only \
+             `swarmgate association reset` opens a window"
+                .to_owned()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -311,8 +360,39 @@ mod tests {
     }
 
     #[test]
-    fn far_and_broken_times_are_printed_all_the_same() {
-        assert_eq!(timestamp(1_784_732_400), "2026-07-22 15:00:00 UTC");
-        assert_eq!(timestamp(u64::MAX), "the end of time");
+    fn in_one_line_it_says_who_holds_it_or_how_long_it_is_open() {
+        let seconds = |n| std::time::UNIX_EPOCH + Duration::from_secs(n);
+        let found = |record: Record, since: Option<&str>| Survey {
+            best: Some(Read { record, node: None, seal: 0, since: since.map(str::to_owned) }),
+            ..Survey::default()
+        };
+        let held = || record(2, Some(Holder::Key(key("A"))));
+        let named = record(3, Some(Holder::Named(key("B").fingerprint)));
+        let pinned = Record { mode: Mode::Pins, ..record(1, None) };
+        let (a, b) = (key("A").fingerprint, key("B").fingerprint);
+        let unproved = Survey { bad: vec![(1, super::super::record::BadRecord::Mac)], ..Survey::default() };
+        let rows = [
+            (Survey::default(), 0, "none yet; a window of 1h30m opens when the agent starts".to_owned()),
+            (
+                found(Record { until: 2832, ..record(1, None) }, None),
+                0,
+                "none yet; window ends in 47m12s".to_owned(),
+            ),
+            (found(held(), Some("then")), 5000, format!("key {a} since then")),
+            (found(held(), None), 5000, format!("key {a}")),
+            (found(named, Some("then")), 0, format!("key {b} since then")),
+            (
+                found(record(1, None), None),
+                1000,
+                "none; window ended 1970-01-01 00:16:40 UTC; `swarmgate association reset` opens a new one"
+                    .to_owned(),
+            ),
+        ];
+        for (survey, now, expected) in rows {
+            assert_eq!(in_short(&survey, Duration::from_secs(5400), seconds(now)), expected);
+        }
+        let told = |survey| in_short(&survey, Duration::ZERO, seconds(0));
+        assert!(told(found(pinned, None)).contains("AGENT_PORTAINER_KEYS before"));
+        assert!(told(unproved).contains("another cluster secret"));
     }
 }

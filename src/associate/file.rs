@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-use super::record::{BadRecord, Read, Record, Seals};
+use super::record::{BadRecord, Read, Record, Seals, timestamp, unix_seconds};
 use crate::model::NodeId;
 
 /// A standalone host's association itself.
@@ -57,14 +57,19 @@ pub fn load(path: &Path, here: &NodeId, seals: &Seals) -> Result<Option<Read>, F
 /// The record, whoever wrote it.
 pub fn peek(path: &Path, seals: &Seals) -> Result<Option<Read>, FileError> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => {}
+    let read = File::open(path).and_then(|file| {
+        let written = file.metadata()?.modified();
+        file.take(LARGEST).read_to_end(&mut bytes).map(|_| written)
+    });
+    let written = match read {
+        Ok(written) => written,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(FileError::Read { path: path.into(), source }),
-    }
+    };
+    // A file system without times keeps records all the same.
+    let since = written.ok().map(|written| timestamp(unix_seconds(written)));
     let bad = |source| FileError::Bad { path: path.into(), source };
-    Record::read(&bytes, seals).map(Some).map_err(bad)
+    Record::read(&bytes, seals).map(|read| Some(Read { since, ..read })).map_err(bad)
 }
 
 /// Replaces the file so that after a power cut there is the old record or the new one, whole.

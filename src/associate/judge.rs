@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn good(record: Record) -> (u64, Result<Read, BadRecord>) {
-        (record.n, Ok(Read { record, node: None, seal: 0 }))
+        (record.n, Ok(Read { record, node: None, seal: 0, since: None }))
     }
 
     fn by(which: &str) -> Option<Holder> {
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_record_under_the_previous_secret_is_written_again() {
-        let read = Read { record: record(2, by("A")), node: None, seal: 1 };
+        let read = Read { record: record(2, by("A")), node: None, seal: 1, since: None };
         let survey = Survey::of([(2, Ok(read))]);
         assert_eq!(next(&survey, None, OPEN, at(0)), Next::Write(record(3, by("A"))));
     }

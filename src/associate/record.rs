@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 
-use crate::config;
+use crate::config::{self, render::duration};
 use crate::identify::PublicKey;
 use crate::model::{Fingerprint, NodeId};
 
@@ -73,6 +73,8 @@ pub struct Read {
     pub node: Option<String>,
     /// Which of the seals proved it; 0 is the present one.
     pub seal: usize,
+    /// When it was written, if whoever keeps it has told.
+    pub since: Option<String>,
 }
 
 /// A record as JSON.
@@ -132,7 +134,7 @@ impl Record {
         let named = named.map_err(|_| BadRecord::Field("Fingerprint"))?.map(Holder::Named);
         let record = Self { n: written.n, holder: key.or(named), until: written.until, mode: written.mode };
         let seal = seals.prove(&record, written.mac.as_deref())?;
-        Ok(Read { record, node: written.node, seal })
+        Ok(Read { record, node: written.node, seal, since: None })
     }
 
     /// As JSON, under the present seal. `node`: whose data directory it goes into.
@@ -184,6 +186,29 @@ impl Seals {
 /// Seconds since 1970; 0 for a clock before it, which only closes windows later.
 pub fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// How long nobody's record stays claimable, as in `47m12s`.
+pub(super) fn remaining(record: &Record, now: SystemTime) -> String {
+    duration(left(record, now))
+}
+
+pub(super) fn left(record: &Record, now: SystemTime) -> Duration {
+    Duration::from_secs(record.until.saturating_sub(unix_seconds(now)))
+}
+
+/// Seconds since 1970 for people.
+pub(super) fn timestamp(unix: u64) -> String {
+    let time = i64::try_from(unix).ok().and_then(|unix| time::OffsetDateTime::from_unix_timestamp(unix).ok());
+    time.map_or_else(
+        || "the end of time".to_owned(),
+        |t| {
+            let (year, month, day) = t.to_calendar_date();
+            let (hour, minute, second) = t.to_hms();
+            let month = u8::from(month);
+            format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+        },
+    )
 }
 
 fn read_key(text: &str) -> Result<PublicKey, BadRecord> {
@@ -271,6 +296,21 @@ pub(super) mod tests {
         ];
         for text in texts {
             assert!(Record::read(text.as_bytes(), &Seals::default()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn far_and_broken_times_are_printed_all_the_same() {
+        assert_eq!(timestamp(1_784_732_400), "2026-07-22 15:00:00 UTC");
+        assert_eq!(timestamp(u64::MAX), "the end of time");
+    }
+
+    #[test]
+    fn what_is_left_of_a_window_is_said_in_its_largest_units() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let rows = [(1000 - 60, "1m"), (1000 - 1, "1s"), (1000, "0"), (2000, "0"), (0, "16m40s")];
+        for (now, expected) in rows {
+            assert_eq!(remaining(&record(1, None), at(now)), expected, "{now}");
         }
     }
 }

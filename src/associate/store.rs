@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::board::Board;
 use super::judge::{self, Next, Standing, Survey, Why};
 use super::place::{Outlook, Place};
-use super::record::{Record, Seals};
+use super::record::{Record, Seals, left, remaining, timestamp};
 use super::swarm::{self, Created};
 use super::{ClaimError, Parts, file};
 use crate::identify::{Association, PublicKey};
@@ -20,6 +20,8 @@ use crate::model::NodeId;
 const FIRST_READ: Duration = Duration::from_millis(250);
 /// 3 s: together with a slow list a revoked key is gone everywhere within five.
 const REREAD: Duration = Duration::from_secs(3);
+/// 5 minutes before a window ends: enough to open a browser and add an environment.
+const SOON: Duration = Duration::from_secs(300);
 /// Three rounds: whoever loses a record's number to others twice finds it decided.
 const ROUNDS: usize = 3;
 
@@ -44,6 +46,8 @@ struct Memory {
     bad: Vec<u64>,
     /// Whether the last look failed; only the first failure is told.
     failing: bool,
+    /// The record of whose window it was said that its end is near.
+    hurried: Option<u64>,
 }
 
 impl Store {
@@ -260,11 +264,13 @@ impl Store {
             Place::Elsewhere { .. } => Some(Standing::Open),
             _ => memory.seen.as_ref().map(|seen| judge::standing(seen, mode, now)),
         };
-        if standing != memory.standing {
-            tell(standing.as_ref(), memory.seen.as_ref());
+        let changed = standing != memory.standing;
+        if changed {
+            tell(standing.as_ref(), memory.seen.as_ref(), now);
             self.board.publish(standing.as_ref());
             memory.standing = standing;
         }
+        memory.hurry(changed, now);
     }
 }
 
@@ -278,6 +284,24 @@ impl Memory {
             resealed: false,
             bad: Vec::new(),
             failing: false,
+            hurried: None,
+        }
+    }
+
+    /// Says once of a window that it ends soon. `told`: how long it stays open has just been said.
+    fn hurry(&mut self, told: bool, now: SystemTime) {
+        let (Some(Standing::Open), Some(record)) = (&self.standing, &self.seen) else { return };
+        if left(record, now) > SOON || self.hurried == Some(record.n) {
+            return;
+        }
+        self.hurried = Some(record.n);
+        if !told {
+            let (n, left) = (record.n, remaining(record, now));
+            warn!(
+                n,
+                left,
+                "nobody has claimed this agent, and soon nobody can; add it to your Portainer server now"
+            );
         }
     }
 
@@ -297,16 +321,22 @@ async fn pause(pace: Duration) {
     tokio::time::sleep(pace).await;
 }
 
-fn tell(standing: Option<&Standing>, record: Option<&Record>) {
-    let (n, until) = record.map_or((0, 0), |record| (record.n, record.until));
+fn tell(standing: Option<&Standing>, record: Option<&Record>, now: SystemTime) {
+    let n = record.map_or(0, |record| record.n);
+    let until = record.map_or_else(String::new, |record| timestamp(record.until));
+    let left = record.map_or_else(String::new, |record| remaining(record, now));
     match standing {
         Some(Standing::Open) if record.is_none() => {}
         None => info!("it is not known any more to whom this agent is associated"),
-        Some(Standing::Open) => info!(n, until, "the first Portainer server to sign is associated"),
+        Some(Standing::Open) => info!(n, left, until, "the first Portainer server to sign is associated"),
         Some(Standing::Held(holder)) => info!(n, key = %holder.fingerprint(), "associated"),
         Some(Standing::Closed(Why::Protected)) => {}
         Some(Standing::Closed(Why::Over)) => {
-            warn!(n, "nobody claimed this agent in time; run `swarmgate association reset` for a new window");
+            warn!(
+                n,
+                until,
+                "nobody claimed this agent in time; run `swarmgate association reset` for a new window"
+            );
         }
         Some(Standing::Closed(Why::Weaker)) => warn!(
             n,

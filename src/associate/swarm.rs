@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::judge::Survey;
-use super::record::{BadRecord, Record, Seals};
+use super::record::{BadRecord, Read, Record, Seals};
 use crate::body::{Body, BoxError};
 use crate::dial::{Engine, Fail, Peers};
 use crate::model::{Cluster, Member};
@@ -72,6 +72,8 @@ pub enum SwarmError {
 #[serde(rename_all = "PascalCase")]
 struct Config {
     spec: Spec,
+    #[serde(default)]
+    created_at: String,
 }
 
 #[derive(Deserialize)]
@@ -211,9 +213,19 @@ fn survey(body: &[u8], seals: &Seals) -> Result<Survey, SwarmError> {
     let records = configs.into_iter().flatten().filter_map(|config| {
         let n = number(&config.spec.name)?;
         let data = STANDARD.decode(&config.spec.data).map_err(|_| BadRecord::Field("Data"));
-        Some((n, data.and_then(|data| Record::read(&data, seals))))
+        let since = seconds(&config.created_at);
+        let read = data.and_then(|data| Record::read(&data, seals));
+        Some((n, read.map(|read| Read { since, ..read })))
     });
     Ok(Survey::of(records))
+}
+
+/// A moment as engines write it, `2026-07-22T15:00:00.123456789Z`, without fractions and as we write it.
+fn seconds(moment: &str) -> Option<String> {
+    let (day, time) = moment.split_at_checked(19)?.0.split_once('T')?;
+    let digits = |b: u8| b.is_ascii_digit() || b == b'-' || b == b':';
+    (day.bytes().chain(time.bytes()).all(digits) && moment.ends_with('Z'))
+        .then(|| format!("{day} {time} UTC"))
 }
 
 /// The number in a config's name, in its one spelling.
@@ -315,5 +327,20 @@ mod tests {
         assert!(refused(StatusCode::NOT_ACCEPTABLE).is_of_this_way());
         assert!(!refused(StatusCode::INTERNAL_SERVER_ERROR).is_of_this_way());
         assert!(!SwarmError::NoManager.is_of_this_way());
+    }
+
+    #[test]
+    fn when_a_config_was_made_is_told_if_it_can_be_read() {
+        let rows = [
+            ("2026-07-22T15:00:00.123456789Z", Some("2026-07-22 15:00:00 UTC")),
+            ("2026-07-22T15:00:00Z", Some("2026-07-22 15:00:00 UTC")),
+            ("2026-07-22T15:00:00+02:00", None),
+            ("2026-07-22\u{1b}15:00:00Z", None),
+            ("\u{1b}[31mTxxxxxxxxxxxxxxxxxxZ", None),
+            ("", None),
+        ];
+        for (moment, expected) in rows {
+            assert_eq!(seconds(moment).as_deref(), expected, "{moment:?}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 
-use super::command::{Desk, reset, show};
+use super::command::{Desk, brief, reset, show};
 use super::record::tests::{key, record};
 use super::record::{Holder, Record, Seals};
 use super::*;
@@ -29,6 +29,8 @@ const KEY: RecordKey = [7; 32];
 struct Script {
     configs: Mutex<BTreeMap<String, Value>>,
     sick: AtomicU16,
+    /// Whether the engine is a worker's now.
+    worker: AtomicBool,
 }
 
 /// One Swarm, or one host, with its engine.
@@ -54,11 +56,17 @@ impl Script {
         let body = body.collect().await.unwrap().to_bytes();
         let mut configs = self.configs.lock().unwrap();
         match head.uri.path() {
-            "/info" => said(
-                200,
-                &json!({"Swarm": {"NodeID": "n1", "LocalNodeState": "active", "ControlAvailable": true}}),
-            ),
-            "/configs" => said(200, &configs.values().map(|spec| json!({"ID": "x", "Spec": spec})).collect()),
+            "/info" => {
+                let (manager, managers) =
+                    (!self.worker.load(Ordering::Relaxed), [json!({"Addr": "10.0.0.1:2377"})]);
+                let swarm = json!({"NodeID": "n1", "LocalNodeState": "active", "ControlAvailable": manager,
+                    "RemoteManagers": managers});
+                said(200, &json!({ "Swarm": swarm }))
+            }
+            "/configs" => {
+                let made = |spec| json!({"ID": "x", "CreatedAt": "2026-07-22T15:00:00.5Z", "Spec": spec});
+                said(200, &configs.values().map(made).collect())
+            }
             "/configs/create" => {
                 let spec: Value = serde_json::from_slice(&body).unwrap();
                 let name = spec["Name"].as_str().unwrap().to_owned();
@@ -84,7 +92,11 @@ impl Stage {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("engine.sock");
         let shutdown = Shutdown::new();
-        let script = Arc::new(Script { configs: Mutex::default(), sick: AtomicU16::new(0) });
+        let script = Arc::new(Script {
+            configs: Mutex::default(),
+            sick: AtomicU16::new(0),
+            worker: AtomicBool::default(),
+        });
         serve(UnixListener::bind(&socket).unwrap(), Arc::clone(&script), &shutdown);
         let config = EngineConfig { at: EngineAt::Unix(socket), tls: None };
         let engine = Engine::new(&config, &Limits::default(), shutdown.clone()).unwrap();
@@ -406,4 +418,119 @@ async fn the_loop_looks_as_soon_as_the_engine_has_spoken() {
     stage.cluster.send_replace(Arc::new(cluster(Kind::Swarm)));
     states.wait_for(|state| matches!(&**state, Association::Open)).await.unwrap();
     assert_eq!(stage.script.names(), ["swarmgate.association.1"]);
+}
+
+#[tokio::test]
+async fn in_one_line_the_swarms_record_is_told_on_managers_and_as_seen_last_on_workers() {
+    let stage = Stage::set(Kind::Swarm);
+    let data = stage.directory.path().join("a");
+    let brief =
+        async |data: &Path, keys: &[RecordKey]| brief(&stage.desk(data, keys), true, SystemTime::now()).await;
+    assert_eq!(brief(&data, &[KEY]).await.text, "none yet; a window of 1m opens when the agent starts");
+    let agent = started(stage.agent("a", Mode::Associate)).await;
+    let open = brief(&data, &[KEY]).await;
+    // It may have begun a second ago.
+    assert!(
+        open.text.starts_with("none yet; window ends in 59m") || open.text.ends_with("in 1h"),
+        "{}",
+        open.text
+    );
+    agent.claim(&key("A")).await.unwrap();
+    let held = format!("key {} since 2026-07-22 15:00:00 UTC", key("A").fingerprint);
+    assert_eq!(brief(&data, &[KEY]).await.text, held);
+    assert!(brief(&data, &[[8; 32]]).await.text.contains("another cluster secret"));
+
+    stage.script.worker.store(true, Ordering::Relaxed);
+    let seen = brief(&data, &[KEY]).await;
+    let key = key("A").fingerprint;
+    assert!(seen.code == 0 && seen.text.starts_with(&format!("key {key} since ")), "{seen:?}");
+    assert!(seen.text.ends_with(" UTC, as seen last on this worker"), "{}", seen.text);
+    for (data, keys) in [(stage.directory.path(), [KEY]), (&data, [[8; 32]])] {
+        let unknown = brief(data, &keys).await;
+        assert!(unknown.code == 2 && unknown.text.contains("10.0.0.1:2377"), "{unknown:?}");
+    }
+}
+
+/// What is logged on this thread until the guard is dropped.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// The lines since the last look that hold this text.
+    fn lines(&self, text: &str) -> Vec<String> {
+        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
+        let all = String::from_utf8(bytes).unwrap();
+        all.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_how_long_a_window_is_open_that_it_ends_soon_and_that_it_has_ended_each_once() {
+    let (log, _logging) = Log::start();
+    let stage = Stage::set(Kind::Standalone);
+    let (agent, start) = (stage.agent("a", Mode::Associate), SystemTime::now());
+    let rows = [
+        (0, "the first Portainer server to sign is associated", "left=\"1h\""),
+        (1800, "", ""),
+        (3600 - 300, "soon nobody can", "left=\"5m\""),
+        (3600 - 200, "", ""),
+        (3600, "nobody claimed this agent in time", "association reset"),
+        (3700, "", ""),
+    ];
+    for (after, text, also) in rows {
+        agent.refresh(start + Duration::from_secs(after)).await;
+        let lines = log.lines("n=1 ");
+        match text {
+            "" => assert_eq!(lines, Vec::<String>::new(), "after {after} s"),
+            text => assert!(
+                lines.len() == 1 && lines[0].contains(text) && lines[0].contains(also),
+                "{after}: {lines:?}"
+            ),
+        }
+    }
+    // Started in its last minutes, one line says all.
+    let again = stage.agent("a", Mode::Associate);
+    for _ in 0..2 {
+        again.refresh(start + Duration::from_secs(3590)).await;
+    }
+    let lines = log.lines("n=1 ");
+    assert!(lines.len() == 1 && lines[0].contains("left=\"10s\""), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_key_that_does_not_count_is_told_once_a_minute_with_the_way_to_reset() {
+    let (log, _logging) = Log::start();
+    let agent = Stage::set(Kind::Standalone).agent("a", Mode::Associate);
+    let stranger = key("B").fingerprint;
+    for _ in 0..3 {
+        agent.complain(&stranger);
+    }
+    let lines = log.lines("refused a valid signature");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("swarmgate association reset --key") && lines[0].contains(&stranger.to_string())
+    );
+    let minute = Instant::now().checked_sub(COMPLAIN_EVERY).unwrap();
+    *agent.complained.lock().unwrap() = Some(minute);
+    agent.complain(&stranger);
+    assert_eq!(log.lines("refused a valid signature").len(), 1);
 }

@@ -10,7 +10,8 @@ use reader::Reader;
 
 use super::parse;
 use super::{
-    Browse, ClusterSettings, Config, Engine, EngineAt, Limits, Listen, Log, LogMode, Portainer, Problem, Tls,
+    Browse, ClusterSettings, Config, Engine, EngineAt, Hub, Limits, Listen, Log, LogMode, Portainer, Problem,
+    Tls, Trust,
 };
 use crate::cli::Args;
 use crate::model::Secret;
@@ -45,6 +46,7 @@ pub(super) fn build(args: &Args) -> Result<Config, Vec<Problem>> {
         log: log(&mut reader),
         host_root: PathBuf::from(HOST_ROOT),
         browse: browse(&mut reader),
+        hub: hub(),
         limits: Limits::default(),
         ignored: foreign::ignored(args),
         warnings: Vec::new(),
@@ -66,7 +68,8 @@ fn listen(reader: &mut Reader<'_>) -> Listen {
     }
     let ranges = |t: &str| parse::list(t, parse::cidr);
     let allow_from = reader.parse("AGENT_ALLOW_FROM", &options.allow_from, ranges).unwrap_or_default();
-    Listen { host, port, peer_port, allow_from }
+    let metrics = reader.parse("AGENT_METRICS_ADDR", &options.metrics_addr, parse::socket);
+    Listen { host, port, peer_port, allow_from, metrics }
 }
 
 fn tls(reader: &mut Reader<'_>) -> Tls {
@@ -144,6 +147,12 @@ fn cluster(reader: &mut Reader<'_>, peer_port: u16) -> ClusterSettings {
         reader.problem("AGENT_PEERS", why);
     }
     ClusterSettings { secrets: distinct(secrets), name, peers: distinct(peers) }
+}
+
+/// As Docker documents how to ask for the limits.
+fn hub() -> Hub {
+    let (auth, registry) = ("https://auth.docker.io".to_owned(), "https://registry-1.docker.io".to_owned());
+    Hub { auth, registry, trust: Trust::Public }
 }
 
 fn data(reader: &mut Reader<'_>) -> PathBuf {

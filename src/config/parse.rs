@@ -3,7 +3,7 @@
 mod duration;
 mod size;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use tracing::Level;
@@ -19,6 +19,11 @@ pub type Reason = String;
 /// An address to listen on; IPv6 with or without brackets.
 pub fn address(text: &str) -> Result<IpAddr, Reason> {
     unbracketed(text).parse().map_err(|_| "expected an IP address".into())
+}
+
+/// An address and a port to listen on.
+pub fn socket(text: &str) -> Result<SocketAddr, Reason> {
+    text.parse().map_err(|_| "expected an IP address and a port: 127.0.0.1:9100 or [::]:9100".into())
 }
 
 /// A port. 0 lets the system choose, which only tests want.

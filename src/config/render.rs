@@ -47,6 +47,7 @@ fn value(variable: &str, config: &Config) -> Option<String> {
         "DOCKER_HOST" => engine.at.to_string(),
         "DOCKER_TLS_VERIFY" => if engine.tls.is_some() { "1" } else { "off" }.into(),
         "DOCKER_CERT_PATH" => engine.tls.as_ref().map_or_else(|| "none".into(), |p| p.display().to_string()),
+        "AGENT_METRICS_ADDR" => listen.metrics.map_or_else(|| "off".into(), |at| at.to_string()),
         "LOG_LEVEL" => log.level.to_string(),
         "LOG_MODE" => log.mode.to_string(),
         _ => return None,
@@ -70,7 +71,7 @@ fn list<T: Display>(all: &[T], none: &str) -> String {
 }
 
 /// As Go reads it, without units that are zero: `72h`, `1h30m`, `0`.
-fn duration(time: Duration) -> String {
+pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     let mut text = String::new();
     for (count, unit) in [(seconds / 3600, "h"), (seconds / 60 % 60, "m")] {
@@ -139,7 +140,7 @@ mod tests {
         let text = effective(&Config::from_args(&args).expect("no problems"), &args);
         let visible = cli::declared().into_iter().filter(|d| !d.hidden && !d.variable.ends_with("_FILE"));
         let names: Vec<_> = visible.map(|d| d.variable).collect();
-        assert_eq!(names.len(), 22);
+        assert_eq!(names.len(), 23);
         let shown: Vec<_> = text.lines().filter_map(|l| l.split_whitespace().next()).collect();
         assert_eq!(shown, names);
         assert!(text.lines().all(|l| l.ends_with("(default)")), "{text}");

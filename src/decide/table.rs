@@ -69,6 +69,12 @@ pub enum Own {
     Browse(Browse),
     /// The browser's terminal.
     Console(Session),
+    /// Disks and PCI devices of the host.
+    HostInfo,
+    /// What Docker Hub lets a Portainer server's registry account pull.
+    DockerHub,
+    /// The figures of an agent and its host.
+    Metrics,
     /// Portainer's paths for an orchestrator that is not here.
     Kubernetes,
     /// Only on the peer listener: what another agent must know of this one.
@@ -357,6 +363,13 @@ mod tests {
             ("POST", "/v1.41/v2/websocket/attach", "/v2/websocket/attach"),
             ("GET", "/v1/websocket/exec/", ""),
             ("GET", "/websocket/execs", ""),
+            ("GET", "/host/info", "/host/info"),
+            ("POST", "/v1.41/v1/host/info", "/v1/host/info"),
+            ("GET", "/host/info/", ""),
+            ("GET", "/hostile", ""),
+            ("GET", "/v1.41/v2/dockerhub", "/v2/dockerhub"),
+            ("POST", "/dockerhub", ""),
+            ("POST", "/v1/dockerhub", ""),
             ("POST", "/kubernetes/api/v1", "/kubernetes/{path}"),
             ("GET", "/_swarmgate/probe", ""),
         ];

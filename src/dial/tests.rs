@@ -2,6 +2,7 @@
 
 mod engine;
 mod peer;
+mod web;
 
 use std::collections::VecDeque;
 use std::pin::Pin;

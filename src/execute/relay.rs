@@ -1,5 +1,6 @@
 //! Hands an engine's or a peer's answer back: as a body, or as a stream once both sides stopped speaking HTTP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
@@ -51,10 +52,11 @@ pub(super) fn relay(
 
 fn tunnel(executor: &Executor, far: hyper::upgrade::OnUpgrade, asked: &mut Asked) {
     let Some(near) = asked.upgrade.take() else { return };
-    let client = std::sync::Arc::clone(&asked.client);
+    let (client, metrics) = (Arc::clone(&asked.client), Arc::clone(&executor.metrics));
     executor.shutdown.spawn(async move {
         // `near` is ready once the 101 has been written; both fail when their connection ends first.
         let (Ok(near), Ok(far)) = tokio::join!(near, far) else { return };
+        let _open = metrics.stream();
         tokio::select! {
             totals = stream::tunnel(TokioIo::new(near), TokioIo::new(far), LINGER) => {
                 debug!(client = %client.remote, up = totals.up, down = totals.down, "stream ended");

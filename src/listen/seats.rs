@@ -12,11 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, Side};
+use crate::telemetry::metrics::DoorFigures;
 
 /// The places of one listener.
 pub(super) struct Seats {
     strangers: usize,
     all: usize,
+    figures: Arc<DoorFigures>,
     taken: Mutex<Rows>,
 }
 
@@ -36,6 +38,7 @@ pub(super) struct Seat {
     running: AtomicBool,
     unread: AtomicBool,
     upgraded: AtomicBool,
+    pub(super) figures: Arc<DoorFigures>,
     leave: CancellationToken,
 }
 
@@ -50,8 +53,8 @@ pub(super) struct Taken {
 pub(super) struct UnderWay(Arc<Seat>);
 
 impl Seats {
-    pub(super) fn new(strangers: usize, all: usize) -> Arc<Self> {
-        Arc::new(Self { strangers, all, taken: Mutex::default() })
+    pub(super) fn new(strangers: usize, all: usize, figures: DoorFigures) -> Arc<Self> {
+        Arc::new(Self { strangers, all, figures: Arc::new(figures), taken: Mutex::default() })
     }
 
     /// Finds a place for a newcomer, if need be somebody else's. `None` when nobody can be asked to leave.
@@ -69,9 +72,10 @@ impl Seats {
         }
         rows.arrivals += 1;
         let number = rows.arrivals;
-        let seat = Arc::new(Seat::new(source));
+        let seat = Arc::new(Seat::new(source, &self.figures));
         rows.strangers.insert(number, Arc::clone(&seat));
         drop(rows);
+        self.figures.connections.inc();
         Some(Taken { seat, number, seats: Arc::clone(self) })
     }
 
@@ -104,7 +108,7 @@ fn send_off(row: &mut BTreeMap<u64, Arc<Seat>>) -> Option<()> {
 }
 
 impl Seat {
-    fn new(source: IpAddr) -> Self {
+    fn new(source: IpAddr, figures: &Arc<DoorFigures>) -> Self {
         Self {
             source: group(source),
             client: OnceLock::new(),
@@ -112,6 +116,7 @@ impl Seat {
             running: AtomicBool::new(false),
             unread: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
+            figures: Arc::clone(figures),
             leave: CancellationToken::new(),
         }
     }
@@ -185,6 +190,7 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
+        self.seats.figures.connections.dec();
         let mut rows = self.seats.rows();
         if rows.strangers.remove(&self.number).is_none() {
             rows.known.remove(&self.number);
@@ -217,6 +223,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn seats(strangers: usize, all: usize) -> Arc<Seats> {
+        Seats::new(strangers, all, DoorFigures::default())
+    }
+
     fn known_client() -> Arc<Client> {
         let client = Client::new(([127, 0, 0, 1], 1).into(), Side::Public);
         client.authenticated(&CancellationToken::new());
@@ -229,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_oldest_silent_stranger_of_the_busiest_source_goes() {
-        let seats = Seats::new(4, 100);
+        let seats = seats(4, 100);
         let quiet = seats.take(source("10.0.0.9")).unwrap();
         let busy: Vec<_> = (0..3).map(|_| seats.take(source("10.0.0.1")).unwrap()).collect();
         let _under_way = busy[0].seat.begin();
@@ -240,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_whole_ipv6_network_is_one_source() {
-        let seats = Seats::new(3, 100);
+        let seats = seats(3, 100);
         let lone = seats.take(source("2001:db8:1::1")).unwrap();
         let first = seats.take(source("2001:db8:2::1")).unwrap();
         let _second = seats.take(source("2001:db8:2::2")).unwrap();
@@ -250,7 +260,7 @@ mod tests {
 
     #[test]
     fn who_is_known_does_not_count_as_a_stranger_whatever_its_address() {
-        let seats = Seats::new(2, 100);
+        let seats = seats(2, 100);
         let known: Vec<_> = (0..50)
             .map(|_| {
                 let taken = seats.take(source("10.0.0.1")).unwrap();
@@ -264,7 +274,7 @@ mod tests {
 
     #[test]
     fn when_all_are_busy_the_newcomer_is_refused_until_one_leaves() {
-        let seats = Seats::new(2, 100);
+        let seats = seats(2, 100);
         let first = seats.take(source("10.0.0.1")).unwrap();
         let second = seats.take(source("10.0.0.2")).unwrap();
         let _under_way = (first.seat.begin(), second.seat.begin());
@@ -275,7 +285,7 @@ mod tests {
 
     #[test]
     fn the_total_counts_the_known_and_a_stream_is_never_sent_off() {
-        let seats = Seats::new(10, 2);
+        let seats = seats(10, 2);
         let stream = seats.take(source("10.0.0.1")).unwrap();
         stream.seat.belongs_to(&known_client());
         drop(stream.seat.begin());
@@ -286,5 +296,15 @@ mod tests {
         assert!(was_sent_off(&idle) && !was_sent_off(&stream));
         newcomer.seat.set_upgraded();
         assert!(seats.take(source("10.0.0.2")).is_none());
+    }
+
+    #[test]
+    fn a_connection_is_open_until_its_socket_is_gone() {
+        let seats = seats(1, 100);
+        let first = seats.take(source("10.0.0.1")).unwrap();
+        let second = seats.take(source("10.0.0.2")).unwrap();
+        assert!(was_sent_off(&first) && seats.figures.connections.get() == 2);
+        drop((first, second));
+        assert_eq!(seats.figures.connections.get(), 0);
     }
 }

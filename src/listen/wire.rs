@@ -249,6 +249,12 @@ impl Socket {
         Poll::Pending
     }
 
+    fn count(&self, progress: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(wrote)) = progress {
+            self.seat.figures.sent.inc_by(*wrote as u64);
+        }
+    }
+
     /// A reader may pause as long as it likes in a stream or a long answer, but not when all was said.
     fn is_unhurried(&self) -> bool {
         self.seat.is_upgraded() || (self.seat.is_unhurried() && !self.closing)
@@ -261,13 +267,17 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        self.seat.figures.received.inc_by((buf.filled().len() - before) as u64);
+        read
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.tcp).poll_write(cx, bytes);
+        self.count(&progress);
         self.watch(cx, progress)
     }
 
@@ -277,6 +287,7 @@ impl AsyncWrite for Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
+        self.count(&progress);
         self.watch(cx, progress)
     }
 

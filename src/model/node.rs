@@ -108,6 +108,16 @@ pub enum Absence {
 }
 
 impl Absence {
+    pub const ALL: [Self; 7] = [
+        Self::Timeout,
+        Self::Refused,
+        Self::Unreachable,
+        Self::Secret,
+        Self::NoAgent,
+        Self::Drained,
+        Self::Down,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",

@@ -114,6 +114,7 @@ impl Failure {
                     | Self::Execute(Fail::TooLarge { .. } | Fail::Body { .. })
                     | Self::Agent(agent_api::Fail::Console(_))
                     | Self::Console(_)
+                    | Self::Agent(agent_api::Fail::TooLarge { .. } | agent_api::Fail::Body(_))
             )
     }
 
@@ -149,11 +150,21 @@ fn of_gate(gate: &GateError) -> StatusCode {
 }
 
 fn of_agent(fail: &agent_api::Fail) -> StatusCode {
+    use agent_api::HubFail;
     match fail {
         agent_api::Fail::NoEdge | agent_api::Fail::NoCluster => StatusCode::SERVICE_UNAVAILABLE,
         agent_api::Fail::NoKubernetes => StatusCode::NOT_FOUND,
         agent_api::Fail::Browse(fail) => of_browse(fail),
         agent_api::Fail::Console(fail) => of_console(fail),
+        agent_api::Fail::Disks { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        agent_api::Fail::Body(_) | agent_api::Fail::Hub(HubFail::Document(_) | HubFail::Credentials) => {
+            StatusCode::BAD_REQUEST
+        }
+        agent_api::Fail::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        agent_api::Fail::Hub(HubFail::Web(_) | HubFail::Refused { .. } | HubFail::Token) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+        agent_api::Fail::HostSilent => StatusCode::GATEWAY_TIMEOUT,
     }
 }
 

@@ -27,6 +27,7 @@ pub struct PublicIdentity {
     leaf: Paths,
     making: Making,
     shown: watch::Sender<Arc<ServerConfig>>,
+    until: watch::Sender<OffsetDateTime>,
     current: Current,
     seen: Texts,
 }
@@ -71,6 +72,11 @@ impl PublicIdentity {
     /// The configuration to show, now and after each change.
     pub fn watch(&self) -> watch::Receiver<Arc<ServerConfig>> {
         self.shown.subscribe()
+    }
+
+    /// When what is shown ends, now and after each change.
+    pub fn until(&self) -> watch::Receiver<OffsetDateTime> {
+        self.until.subscribe()
     }
 
     /// Rotates and reloads until draining starts.
@@ -130,6 +136,7 @@ impl PublicIdentity {
 
     fn show(&mut self, pair: Pair, ours: bool, stored: bool) {
         pair.announce();
+        self.until.send_replace(pair.said.until);
         self.current = Current { said: pair.said, ours, stored };
         self.shown.send_replace(Arc::new(pair.config));
     }
@@ -161,7 +168,9 @@ impl PublicIdentity {
     fn showing(leaf: Paths, making: Making, pair: Pair, seen: Texts, stored: bool) -> Self {
         pair.announce();
         let current = Current { ours: making.made(&pair.said), said: pair.said, stored };
-        Self { leaf, making, shown: watch::Sender::new(Arc::new(pair.config)), current, seen }
+        let (shown, until) =
+            (watch::Sender::new(Arc::new(pair.config)), watch::Sender::new(current.said.until));
+        Self { leaf, making, shown, until, current, seen }
     }
 }
 

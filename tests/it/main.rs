@@ -16,6 +16,8 @@ mod gate;
 mod lists;
 mod locate;
 mod managers;
+mod metrics;
+mod own;
 mod passing;
 mod peers;
 mod scripted_engine;

@@ -107,6 +107,10 @@ fn x_node_is_obeyed_everywhere() {
         ("GET /v1.41/v2/browse/get @w1aa", "Browse(Get)"),
         ("DELETE /v1/browse/v/delete @w3aa", "TargetMissing"),
         ("PUT /browse/put @t1aa", "MethodNotAllowed"),
+        ("GET /host/info @t1aa", "t1aa"),
+        ("GET /host/info @w1aa", "HostInfo"),
+        ("GET /host/info @w3aa", "TargetMissing"),
+        ("POST /host/info @t1aa", "MethodNotAllowed"),
     ];
     check(&swarm(), &rows);
 }
@@ -141,6 +145,9 @@ fn a_remembered_target_is_for_one_node_routes_only() {
         ("POST /v2/browse/put ~t1aa", "t1aa"),
         ("PUT /v2/browse/rename ~nope", "UnknownTarget"),
         ("GET /v2/browse/ls", "Browse(List)"),
+        ("GET /v2/host/info ~t1aa", "t1aa"),
+        ("GET /v2/host/info ~nope", "UnknownTarget"),
+        ("GET /v2/host/info", "HostInfo"),
     ];
     check(&swarm(), &rows);
 }

@@ -59,7 +59,7 @@ async fn answer(mut stream: UnixStream, answers: &Answers) {
 fn config(dir: &Path, peers: &[&str]) -> Config {
     let peer = |host: &&str| config::PeerAddress { host: (*host).to_owned(), port: 1 };
     Config {
-        listen: Listen { host: None, port: 9001, peer_port: 9002, allow_from: Vec::new() },
+        listen: Listen { host: None, port: 9001, peer_port: 9002, allow_from: Vec::new(), metrics: None },
         tls: Tls { own: None, sans: Vec::new() },
         engine: config::Engine { at: EngineAt::Unix(dir.join("docker.sock")), tls: None },
         portainer: Portainer {
@@ -73,6 +73,7 @@ fn config(dir: &Path, peers: &[&str]) -> Config {
         log: Log { level: tracing::Level::INFO, mode: LogMode::Pretty },
         host_root: "/host".into(),
         browse: config::Browse { host: false, upload_limit: 0 },
+        hub: config::Hub { auth: String::new(), registry: String::new(), trust: config::Trust::Plain },
         limits: Limits { refresh: Duration::from_millis(50), ..Limits::default() },
         ignored: Vec::new(),
         warnings: Vec::new(),

@@ -19,6 +19,7 @@ use crate::client::Client;
 use crate::config::{Limits, Tls};
 use crate::listen::{Admit, Door, bind, serve};
 use crate::shutdown::Shutdown;
+use crate::telemetry::metrics::DoorFigures;
 use crate::trust::PublicIdentity;
 
 pub(in crate::listen) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -84,7 +85,8 @@ where
     let at = listener.local_addr().unwrap();
     let shutdown = Shutdown::new();
     let (tls, shown) = watch::channel(tls);
-    let door = Door { listener, tls: shown, admit, limits: Arc::new(limits), shutdown: shutdown.clone() };
+    let (limits, figures) = (Arc::new(limits), DoorFigures::default());
+    let door = Door { listener, tls: shown, admit, limits, figures, shutdown: shutdown.clone() };
     let (done, returned) = oneshot::channel();
     shutdown.spawn(async move {
         serve(door, handler).await;

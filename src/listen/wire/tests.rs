@@ -9,13 +9,14 @@ use super::*;
 use crate::listen::seats::Seats;
 use crate::listen::tests::support::{Identity, LOCALHOST, Talk, patient};
 use crate::listen::tls::{Plain, meet};
+use crate::telemetry::metrics::DoorFigures;
 
 /// Both ends of one connection.
 async fn pair() -> (Talk, Wire) {
     let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
     let at: SocketAddr = listener.local_addr().unwrap();
     let identity = Identity::shared();
-    let taken = Seats::new(1, 1).take(LOCALHOST).unwrap();
+    let taken = Seats::new(1, 1, DoorFigures::default()).take(LOCALHOST).unwrap();
     let limits = patient();
     let accepted = async {
         let (stream, _) = listener.accept().await.unwrap();

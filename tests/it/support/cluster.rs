@@ -249,6 +249,11 @@ impl Node {
         self.running.as_ref().expect("a running agent")
     }
 
+    /// Where it gives figures in plain HTTP.
+    pub(crate) fn figures(&self) -> Option<SocketAddr> {
+        self.running().agent.figures
+    }
+
     /// The NodeID, as the agent knows it.
     pub(crate) fn id(&self) -> NodeId {
         self.running().agent.cluster.borrow().here.clone()
