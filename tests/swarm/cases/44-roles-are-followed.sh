@@ -5,11 +5,11 @@ served_by() { # served_by ENTRY NODE
   get "$1" /services && [ "$STATUS" = 200 ] && [ "$(header X-Node)" = "node$2" ]
 }
 promote() { # promote BY NODE, until the node's own engine says so; from there on it is our agents' turn
-  engine "$1" node promote "node$2" >/dev/null
+  tells "$1" node promote "node$2"
   within 60 "the engine of node $2 is a manager" is_manager "$2"
 }
 demote() {
-  engine "$1" node demote "node$2" >/dev/null
+  tells "$1" node demote "node$2"
   within 60 "the engine of node $2 is a worker" is_worker "$2"
 }
 is_manager() { [ "$(engine "$1" info -f '{{.Swarm.ControlAvailable}}')" = true ]; }

@@ -2,8 +2,8 @@
 # kind: rough
 
 id=$(node_id 3)
-at_end engine 1 node update --availability active node3
-engine 1 node update --availability drain node3 >/dev/null
+at_end tells 1 node update --availability active node3
+tells 1 node update --availability drain node3
 for entry in 1 2; do within 10 "drained, through node $entry" missing $entry node3=drained; done
 answers 1 2/3 || fail "drained: $(header X-Node-Answered)"
 get 1 /containers/json -H 'X-Node-Strict: 1'
@@ -11,7 +11,7 @@ expect 503 "a partial answer to a strict client"
 contains "names who is missing" node3 "$(field .message)"
 get 1 /info -H 'X-Node: node3'
 at_least "a request for it" 502 "$STATUS"
-engine 1 node update --availability active node3 >/dev/null
+tells 1 node update --availability active node3
 within 30 "active again" whole
 get 1 /containers/json -H 'X-Node-Strict: 1'
 expect 200 "a whole answer to a strict client"

@@ -3,8 +3,8 @@
 
 dead=$(agent_address 3)
 attacker_up --network "$OVERLAY" --constraint node.hostname==node1
-at_end engine 1 node update --availability active node3
-engine 1 node update --availability drain node3 >/dev/null
+at_end tells 1 node update --availability active node3
+tells 1 node update --availability drain node3
 within 30 "the agent on node 3 is gone" no_agent 3
 # On the bridge of its own node nothing stops a container from using any address of the network.
 device=$(in_attacker ip -o addr show | awk -v at="$ATTACKER/" 'index($4, at) == 1 { print $2 }')
@@ -17,5 +17,5 @@ within 30 "whoever asks for that address finds the attacker" takes_it
 attack_for_a_while 2/3
 AT=$dead attacker_silent
 in_attacker ip addr del "$dead/24" dev "$device"
-engine 1 node update --availability active node3 >/dev/null
+tells 1 node update --availability active node3
 within 60 "the real one is back" whole

@@ -7,8 +7,8 @@ dead=$(agent_address 3)
 attacker_up --network "$OVERLAY" --constraint node.hostname==node1
 secret=$(cat "/proc/$(agent_pid 1)/root/run/secrets/swarmgate_cluster_secret")
 kill "$LISTENER"                                      # its place on 9002 is the liar's
-at_end engine 1 node update --availability active node3
-engine 1 node update --availability drain node3 >/dev/null
+at_end tells 1 node update --availability active node3
+tells 1 node update --availability drain node3
 within 30 "the agent on node 3 is gone" no_agent 3
 device=$(in_attacker ip -o addr show | awk -v at="$ATTACKER/" 'index($4, at) == 1 { print $2 }')
 in_attacker ip addr add "$dead/24" dev "$device"
@@ -43,5 +43,5 @@ lacks "no other node answers it" 'X-Node-Answered: 2' "$seen"
 lacks "nor a third" 'X-Node-Answered: 3' "$seen"
 kill -0 "$LIAR" || fail "the liar ended: nothing was proved: $(tail -n 3 "$CLIENT/liar.log")"
 in_attacker ip addr del "$dead/24" dev "$device"
-engine 1 node update --availability active node3 >/dev/null
+tells 1 node update --availability active node3
 within 60 "the real one is back" whole

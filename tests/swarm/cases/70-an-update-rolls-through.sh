@@ -3,7 +3,7 @@
 
 old=$(agent_container 3)
 watch 1
-engine 1 service update -d --force "$SERVICE" >/dev/null
+tells 1 service update -d --force "$SERVICE"
 completed() { [ "$(engine 1 service inspect -f '{{.UpdateStatus.State}}' "$SERVICE")" = completed ]; }
 within 120 "the update completes" completed
 new_agent 3 "$old" || fail "node 3 was not updated"

@@ -170,3 +170,13 @@ lab_down() {
   ip link del "br-$TAG" 2>/dev/null || true
   rm -rf "$LAB" 2>/dev/null || { sync; rm -rf "$LAB"; } || echo "could not delete $LAB" >&2
 }
+
+# tells BY COMMAND...: a change to a node or a service, by the engine of node BY. The CLI reads the object, changes it and
+# writes it back; where Swarm itself has written in between, that is "update out of sequence", and read again.
+tells() {
+  local by=$1 said end=$((SECONDS + 20)); shift
+  until said=$(engine "$by" "$@" 2>&1); do
+    [[ $said == *'update out of sequence'* && $SECONDS -lt $end ]] || fail "docker $*: $said"
+    sleep 0.1
+  done
+}
