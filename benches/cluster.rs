@@ -11,6 +11,8 @@ mod cast;
 mod console;
 #[path = "../tests/it/support/engine.rs"]
 mod engine;
+#[path = "cluster/files.rs"]
+mod files;
 #[path = "cluster/load.rs"]
 mod load;
 
@@ -22,7 +24,7 @@ use std::time::Duration;
 use cast::{Entry, Layout, Rest};
 use clap::Parser;
 use futures_util::future::join_all;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use load::{Connection, Load, Measured, Place, Reply, Signer, at};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -73,6 +75,7 @@ async fn measure(options: &Options) -> Result<()> {
         if *nodes == 3 {
             bench.pings(&layout).await?;
             bench.consoles(&layout).await?;
+            bench.files(&layout, options.quick).await?;
             bench.starts(&layout).await?;
             bench.memory(&layout, &mut rest).await?;
         }
@@ -133,6 +136,35 @@ impl Bench<'_> {
         let there = console::through(&entry.place()?, "node002", &id, &self.signer, self.lasts).await?;
         let goal = format!("p50 under {:.2} ms", at(&direct.whole, 0.5) + 5.0);
         row("through two agents", 1, &there, Some(entry.cpu()? - before), &goal);
+        Ok(())
+    }
+
+    async fn files(&mut self, layout: &Layout, quick: bool) -> Result<()> {
+        let bytes = if quick { 1 << 28 } else { 1 << 30 };
+        files::make(&layout.directory, bytes)?;
+        let entry = self.whole_cluster(layout).await?;
+        table(&format!("a directory of {} files", files::ENTRIES));
+        for (name, node) in [("agent, own node", "node000"), ("agent, another node", "node002")] {
+            let path = "/v2/browse/ls?volumeID=bench&path=/many";
+            let what = Load { node: Some(node.to_owned()), ..self.load(path) };
+            self.agent(name, &entry, &what, "p50 under 200 ms").await?;
+        }
+        println!("\na file of {:.0} MB", bytes as f64 / 1e6);
+        let plain = files::plain_copy(&layout.directory).await?;
+        println!("  a plain TLS copy                   {plain:6.0} MB/s");
+        for (name, node) in [("through one agent ", "node000"), ("through two agents", "node002")] {
+            let mut connection = Connection::open(&entry.place()?).await?;
+            let mut headers = self.signer.headers()?;
+            headers.insert("x-node", HeaderValue::from_static(node));
+            let asked = std::time::Instant::now();
+            let reply = connection.get("/v2/browse/get?volumeID=bench&path=/large", headers).await?;
+            let speed = reply.length as f64 / 1e6 / asked.elapsed().as_secs_f64();
+            if reply.length as u64 != bytes {
+                return Err(format!("{} bytes of {bytes} came: {}", reply.length, reply.status).into());
+            }
+            println!("  {name}                 {speed:6.0} MB/s   goal: at least {:.0}", plain / 2.0);
+        }
+        println!("  the entry agent's peak             {:6.1} MB", entry.memory("VmHWM")?);
         Ok(())
     }
 

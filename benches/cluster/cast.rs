@@ -17,9 +17,10 @@ use swarmgate::config::Config;
 use swarmgate::shutdown::Shutdown;
 
 use super::Result;
-use super::engine::answers::{Rule, json};
+use super::engine::answers::{JSON, Rule, json, respond};
 use super::engine::swarm::Swarm;
 use super::engine::{Engine, Script, samples};
+use super::files;
 use super::load::Place;
 
 const CLUSTER_SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -221,7 +222,10 @@ async fn start_all(layout: &Layout, shutdown: &Shutdown) -> Result<(Vec<Engine>,
     let (mut engines, mut agents) = (Vec::new(), Vec::new());
     for (node, host) in names.iter().enumerate() {
         let script = Script { swarm: Some(Arc::clone(&swarm)), records: false, ..Script::new(host) };
-        engines.push(Engine::start_at(&layout.socket(node), script));
+        let engine = Engine::start_at(&layout.socket(node), script);
+        let volume = serde_json::json!({ "Name": "bench", "Driver": "local", "Mountpoint": files::volume(&layout.directory) });
+        engine.on("/volumes/bench", respond(200, JSON, volume.to_string()));
+        engines.push(engine);
         if node == 0 {
             continue;
         }

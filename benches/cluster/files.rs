@@ -1,0 +1,94 @@
+//! Files of a volume: a large directory, and a large file beside a plain TLS copy of the same file by the same library.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::Result;
+
+pub(crate) const ENTRIES: usize = 10_000;
+
+/// 256 KiB: what the agent reads of a file at a time, too.
+const PIECE: usize = 256 << 10;
+
+/// The volume's directory: `many` with its entries, and `large`, which has no blocks of its own, so that no disk is
+/// measured.
+pub(crate) fn volume(directory: &Path) -> PathBuf {
+    directory.join("volume")
+}
+
+pub(crate) fn make(directory: &Path, bytes: u64) -> io::Result<()> {
+    let volume = volume(directory);
+    fs::create_dir_all(volume.join("many"))?;
+    for entry in 0..ENTRIES {
+        File::create(volume.join(format!("many/entry-{entry:05}.txt")))?;
+    }
+    File::create(volume.join("large"))?.set_len(bytes)
+}
+
+/// MB/s from one end of a TLS connection to the other, over loopback, in this one process.
+pub(crate) async fn plain_copy(directory: &Path) -> Result<f64> {
+    let made = rcgen::generate_simple_self_signed(["bench".to_owned()])?;
+    let certificate = CertificateDer::from(made.cert.der().to_vec());
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key.into())?;
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate)?;
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let at = listener.local_addr()?;
+    let file = volume(directory).join("large");
+    let sending = async move {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let mut stream = TlsAcceptor::from(Arc::new(server)).accept(stream).await?;
+        let mut file = tokio::fs::File::open(file).await?;
+        file.set_max_buf_size(PIECE);
+        let mut piece = vec![0; PIECE];
+        loop {
+            let read = file.read(&mut piece).await?;
+            if read == 0 {
+                return stream.shutdown().await;
+            }
+            stream.write_all(piece.get(..read).unwrap_or_default()).await?;
+        }
+    };
+    let receiving = async {
+        let stream = TcpStream::connect(at).await?;
+        let connector = TlsConnector::from(Arc::new(client));
+        let mut stream =
+            connector.connect(ServerName::try_from("bench").map_err(io::Error::other)?, stream).await?;
+        let (mut piece, mut total) = (vec![0; PIECE], 0);
+        loop {
+            match stream.read(&mut piece).await? {
+                0 => return Ok(total),
+                read => total += read,
+            }
+        }
+    };
+    let started = Instant::now();
+    // Two tasks, as they would be two processes.
+    let mut sender = tokio::task::JoinSet::new();
+    sender.spawn(sending);
+    let total: io::Result<usize> = receiving.await;
+    let speed = total? as f64 / 1e6 / started.elapsed().as_secs_f64();
+    while let Some(sent) = sender.join_next().await {
+        sent??;
+    }
+    Ok(speed)
+}
