@@ -62,12 +62,15 @@ async fn looks(cluster: &Cluster, times: usize) {
 
 /// Waits until the record is like this.
 async fn recorded(cluster: &Cluster, is_it: impl Fn(&Value) -> bool) -> Value {
-    loop {
-        if let Some(record) = record(cluster).filter(|record| is_it(record)) {
-            return record;
+    soon("the record", async {
+        loop {
+            if let Some(record) = record(cluster).filter(|record| is_it(record)) {
+                return record;
+            }
+            looks(cluster, 1).await;
         }
-        looks(cluster, 1).await;
-    }
+    })
+    .await
 }
 
 async fn registered(cluster: &Cluster) -> Value {
