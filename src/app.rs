@@ -20,7 +20,7 @@ use crate::agent_api::host::Host;
 use crate::associate::{self, Associations, RecordKey, Swarm, judge::Start};
 use crate::config::{self, Config};
 use crate::data_dir::{self, Lock};
-use crate::dial::{Engine, Peers};
+use crate::dial::{Engine, Peers, WebFail};
 use crate::discover::{self, Discovery};
 use crate::execute::{Budget, Executor};
 use crate::identify::{Association, Rules};
@@ -28,6 +28,7 @@ use crate::listen::{self, Admit, Door};
 use crate::membership::Membership;
 use crate::model::Cluster;
 use crate::pipeline::{Failures, Leashes, Pipeline};
+use crate::register;
 use crate::respond::chain;
 use crate::shutdown::{Ended, Shutdown};
 use crate::telemetry;
@@ -49,6 +50,8 @@ pub enum Fatal {
     Trust(#[from] TrustError),
     #[error(transparent)]
     Config(#[from] config::Problem),
+    #[error("AGENT_PORTAINER_CA")]
+    Registration(#[from] WebFail),
     #[error("hook signals")]
     Signals(#[source] std::io::Error),
     #[error("start the watchdog")]
@@ -123,7 +126,10 @@ pub fn problems(config: &Config) -> Vec<String> {
     let operators = config.tls.own.is_some();
     let pair =
         operators.then(|| PublicIdentity::load_or_make(&config.data, &config.tls, &[]).err()).flatten();
-    engine.into_iter().chain(pair.map(|problem| chain(&problem))).collect()
+    let pair = pair.map(|problem| chain(&problem));
+    let registration = config.registration.as_ref().and_then(|r| register::problem(r, &config.limits));
+    let registration = registration.map(|problem| chain(&Fatal::Registration(problem)));
+    engine.into_iter().chain(pair).chain(registration).collect()
 }
 
 /// Builds and starts everything; returns once the public listener is bound. `shutdown` ends it.
@@ -147,8 +153,9 @@ pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> 
     let (record_keys, record_keys_seen) = watch::channel(None);
     let peers = Peers::new(peer_client_seen, Arc::clone(&limits), shutdown.clone());
     let swarm = Swarm { engine: engine.clone(), peers: peers.clone(), cluster: cluster.clone() };
-    let associations = associations(&config, swarm, record_keys_seen);
+    let associations = associations(&config, swarm.clone(), record_keys_seen);
     associations.start(shutdown);
+    register(&config, public.port(), swarm, &associations, shutdown)?;
     let association = associations.subscribe();
     let executor = Executor {
         engine: engine.clone(),
@@ -219,6 +226,29 @@ fn associations(
         swarm,
         record_keys,
     })
+}
+
+/// Lets the agents register themselves, if they are to.
+fn register(
+    config: &Config,
+    port: u16,
+    swarm: Swarm,
+    associations: &Associations,
+    shutdown: &Shutdown,
+) -> Result<(), Fatal> {
+    let Some(registration) = &config.registration else { return Ok(()) };
+    let is_protected = associate::Mode::of(&config.portainer).is_protected();
+    let parts = register::Parts {
+        registration: registration.clone(),
+        limits: Arc::new(config.limits.clone()),
+        data: config.data.clone(),
+        peers: config.cluster.peers.clone(),
+        peer_port: config.listen.peer_port,
+        port,
+        swarm,
+        association: (!is_protected).then(|| associations.subscribe()),
+    };
+    Ok(register::start(parts, shutdown)?)
 }
 
 fn pipeline(

@@ -28,9 +28,10 @@ use crate::identify::{Association, PublicKey};
 use crate::model::Fingerprint;
 use crate::shutdown::Shutdown;
 pub use judge::Start;
+pub use place::Place;
 pub use record::{Mode, RecordKey};
 use store::Store;
-pub use swarm::{Swarm, SwarmError};
+pub use swarm::{Swarm, SwarmError, refused};
 
 /// A minute between two log lines about a key that does not count.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);

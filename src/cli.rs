@@ -84,6 +84,24 @@ pub struct Options {
     /// Version of Portainer's agent to announce [default: 2.23.0]
     #[arg(long, env = "AGENT_PORTAINER_VERSION", value_name = "VERSION")]
     pub portainer_version: Option<String>,
+    /// Address of the Portainer server where the agents register themselves, https://host:port
+    #[arg(long, env = "AGENT_PORTAINER_URL", value_name = "URL")]
+    pub portainer_url: Option<String>,
+    /// File with a Portainer access token for that
+    #[arg(long, env = "AGENT_PORTAINER_TOKEN_FILE", value_name = "FILE")]
+    pub portainer_token_file: Option<String>,
+    /// Authorities (PEM) of which one vouches for that server
+    #[arg(long, env = "AGENT_PORTAINER_CA", value_name = "FILE")]
+    pub portainer_ca: Option<String>,
+    /// Fingerprint of that server's certificate instead: sha256:<64 hex digits>
+    #[arg(long, env = "AGENT_PORTAINER_FINGERPRINT", value_name = "FINGERPRINT")]
+    pub portainer_fingerprint: Option<String>,
+    /// Name of the environment [default: swarmgate-<the Swarm's id, or the host name>]
+    #[arg(long, env = "AGENT_PORTAINER_NAME", value_name = "NAME")]
+    pub portainer_name: Option<String>,
+    /// Where that server reaches an agent, host:port [default: the node's address in the Swarm]
+    #[arg(long, env = "AGENT_PORTAINER_ADDRESS", value_name = "HOST:PORT")]
+    pub portainer_address: Option<String>,
     /// DNS name of all agents; without it tasks.<service> of the own container
     #[arg(long, env = "AGENT_CLUSTER_ADDR", value_name = "NAME")]
     pub cluster_addr: Option<String>,
@@ -275,7 +293,7 @@ mod tests {
     #[test]
     fn every_option_has_one_variable_and_one_flag() {
         let all = declared();
-        assert_eq!(all.len(), 28);
+        assert_eq!(all.len(), 34);
         let variables: std::collections::BTreeSet<_> = all.iter().map(|d| &d.variable).collect();
         assert_eq!(variables.len(), all.len());
         assert!(all.iter().all(|d| !d.variable.is_empty() && d.flag.len() > 2));

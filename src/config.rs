@@ -23,6 +23,8 @@ pub struct Config {
     pub tls: Tls,
     pub engine: Engine,
     pub portainer: Portainer,
+    /// AGENT_PORTAINER_URL and what goes with it. `None`: the agents do not register themselves.
+    pub registration: Option<Registration>,
     pub cluster: ClusterSettings,
     /// DATA_PATH: certificates, the cached association.
     pub data: PathBuf,
@@ -124,6 +126,21 @@ pub struct Portainer {
     pub window: Duration,
     /// What the header `Portainer-Agent` says.
     pub agent_version: String,
+}
+
+/// The Portainer server where the agents register themselves, and as what.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// AGENT_PORTAINER_URL: `https://host[:port][/path]`, without a slash at its end.
+    pub server: String,
+    /// AGENT_PORTAINER_TOKEN_FILE: fit for a header.
+    pub token: Secret,
+    /// AGENT_PORTAINER_CA or AGENT_PORTAINER_FINGERPRINT.
+    pub trust: Trust,
+    /// AGENT_PORTAINER_NAME.
+    pub name: Option<String>,
+    /// AGENT_PORTAINER_ADDRESS.
+    pub address: Option<PeerAddress>,
 }
 
 /// Whom an HTTPS client of ours believes.

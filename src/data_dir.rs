@@ -1,8 +1,8 @@
-//! The data directory: made where it is missing, and held by one agent at a time.
+//! The data directory: made where it is missing, held by one agent at a time, its files replaced as a whole.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
-use std::path::Path;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use crate::config::Problem;
 
@@ -29,6 +29,38 @@ pub fn lock(data: &Path) -> Result<Lock, Problem> {
         }
         Err(TryLockError::Error(error)) => Ok(without(data, &error)),
     }
+}
+
+/// Replaces a file of the directory so that after a power cut there is the old content or the new one, whole.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // The process id keeps a subcommand's file and the agent's apart.
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.new", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let written = write(&temporary, bytes)
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| sync_directory(path));
+    if written.is_err() {
+        // Best effort: what could not be written may not be removable either.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = opened(path)?;
+    file.set_len(0)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// The rename itself must survive a power cut. Windows has no such call; its file system journals renames.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn without(data: &Path, error: &io::Error) -> Lock {

@@ -15,6 +15,8 @@
 //! - **target**: the node that the client named in a header. **owner**: the node that has the object in the path.
 //! - **plan**: what was decided for a request. **stream**: a connection after `101`.
 //! - **association**: the record of the Portainer key that may call.
+//! - **registration**: the record of the environment that the agents made in Portainer. **registrar**: the node whose
+//!   agent made it.
 
 pub mod agent_api;
 pub mod app;
@@ -35,6 +37,7 @@ pub mod membership;
 pub mod merge;
 pub mod model;
 pub mod pipeline;
+pub mod register;
 pub mod respond;
 pub mod shutdown;
 pub mod stream;

@@ -42,7 +42,7 @@ fn help_names_every_option_and_no_value() {
     // Long lines are wrapped anywhere.
     let text = stdout(&output).split_whitespace().collect::<Vec<_>>().join(" ");
     let visible: Vec<_> = swarmgate::cli::declared().into_iter().filter(|d| !d.hidden).collect();
-    assert_eq!(visible.len(), 25);
+    assert_eq!(visible.len(), 31);
     for option in visible {
         assert!(text.contains(&format!("[env: {}]", option.variable)), "{}", option.variable);
         assert!(text.contains(&format!("{} <", option.flag)), "{}", option.flag);
@@ -178,7 +178,7 @@ fn the_readme_has_exactly_our_options() {
         assert_eq!(line(&text, &row[0]), (row[2].clone(), "default".to_owned()), "{row:?}");
         compared += 1;
     }
-    assert_eq!(compared, 22);
+    assert_eq!(compared, 27);
 }
 
 /// An engine in no Swarm, as far as it is asked. It ends with the process.

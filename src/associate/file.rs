@@ -1,12 +1,13 @@
 //! Records in the data directory: the association of a standalone host, and in a Swarm a copy of what Raft holds.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
 use super::record::{BadRecord, Read, Record, Seals, timestamp, unix_seconds};
+use crate::data_dir;
 use crate::model::NodeId;
 
 /// A standalone host's association itself.
@@ -74,37 +75,7 @@ pub fn peek(path: &Path, seals: &Seals) -> Result<Option<Read>, FileError> {
 
 /// Replaces the file so that after a power cut there is the old record or the new one, whole.
 pub fn store(path: &Path, record: &Record, node: &NodeId, seals: &Seals) -> io::Result<()> {
-    // The process id keeps a subcommand's file and the agent's apart.
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.new", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let written = write(&temporary, &record.write(seals, Some(node)))
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| sync_directory(path));
-    if written.is_err() {
-        // Best effort: what could not be written may not be removable either.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// The rename itself must survive a power cut. Windows has no such call; its file system journals renames.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    Ok(())
+    data_dir::replace(path, &record.write(seals, Some(node)))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where the association's records are kept, as the snapshot tells.
+//! Where what a cluster decides once is kept, as the snapshot tells: the association, and the registration.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use crate::config::PeerAddress;
 use crate::model::{Cluster, Kind, NodeId};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub enum Place {
     /// The engine has not said whether it is in a Swarm.
     Unknown,
     /// Configs of the Swarm, cached by this node.
@@ -34,7 +34,7 @@ impl Outlook {
 
 impl Place {
     /// `before` stays while the engine is silent, and while DNS is undecided about our own name.
-    pub(super) async fn of(cluster: &Cluster, before: &Self, peers: &[PeerAddress], port: u16) -> Self {
+    pub async fn of(cluster: &Cluster, before: &Self, peers: &[PeerAddress], port: u16) -> Self {
         let here = || cluster.here.clone();
         match cluster.kind {
             Kind::Unknown => before.clone(),

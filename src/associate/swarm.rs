@@ -30,6 +30,7 @@ const CREATE_PATIENCE: Duration = Duration::from_secs(10);
 const LARGEST: usize = 4 << 20;
 
 /// The ways to a manager: the own engine, or another agent's.
+#[derive(Clone)]
 pub struct Swarm {
     pub engine: Engine,
     pub peers: Peers,
@@ -125,7 +126,34 @@ impl Swarm {
         Err(last)
     }
 
-    pub(super) fn snapshot(&self) -> Arc<Cluster> {
+    /// Asks a manager, the nearest first, about anything else. Another one is asked when the answer was lost, so a
+    /// write must be one that cannot happen twice.
+    pub async fn ask(
+        &self,
+        method: &Method,
+        path: &str,
+        body: &Bytes,
+        patience: Duration,
+    ) -> Result<(StatusCode, Bytes), SwarmError> {
+        let cluster = self.snapshot();
+        let mut last = SwarmError::NoManager;
+        for way in self.ways(&cluster) {
+            let request = request(method.clone(), path, Body::from(body.clone()))?;
+            match way.ask(request, patience).await {
+                Ok((status, body)) if is_no_manager(status) => last = refused(status, &body),
+                Err(error) if error.is_of_this_way() => last = error,
+                done => return done,
+            }
+        }
+        Err(last)
+    }
+
+    /// Asks the own engine.
+    pub async fn ask_here(&self, path: &str, patience: Duration) -> Result<(StatusCode, Bytes), SwarmError> {
+        Way::Here(&self.engine).ask(request(Method::GET, path, Body::Empty)?, patience).await
+    }
+
+    pub fn snapshot(&self) -> Arc<Cluster> {
         Arc::clone(&self.cluster.borrow())
     }
 
@@ -181,18 +209,21 @@ impl Way<'_> {
 }
 
 impl SwarmError {
-    /// Whether another manager may do better. An engine that is no manager any
-    /// more answers 503, an old one 406; an agent that does not take us for a peer of its own 421.
+    /// Whether another manager may do better.
     fn is_of_this_way(&self) -> bool {
         match self {
-            Self::Refused { status, .. } => {
-                [StatusCode::SERVICE_UNAVAILABLE, StatusCode::NOT_ACCEPTABLE, StatusCode::MISDIRECTED_REQUEST]
-                    .contains(status)
-            }
+            Self::Refused { status, .. } => is_no_manager(*status),
             Self::Dial(_) | Self::Silent(_) | Self::Broken(_) | Self::Malformed(_) => true,
             Self::NoManager | Self::Request(_) => false,
         }
     }
+}
+
+/// An engine that is no manager any more answers 503, an old one 406; an agent that does not take us for a peer of its
+/// own 421.
+fn is_no_manager(status: StatusCode) -> bool {
+    [StatusCode::SERVICE_UNAVAILABLE, StatusCode::NOT_ACCEPTABLE, StatusCode::MISDIRECTED_REQUEST]
+        .contains(&status)
 }
 
 /// The Swarm config that holds record `n`.
@@ -240,7 +271,8 @@ fn new_config(record: &Record, seals: &Seals) -> Result<Vec<u8>, serde_json::Err
     serde_json::to_vec(&NewConfig { name: &name(record.n), labels, data })
 }
 
-pub(super) fn refused(status: StatusCode, body: &[u8]) -> SwarmError {
+/// What an engine that refused said.
+pub fn refused(status: StatusCode, body: &[u8]) -> SwarmError {
     #[derive(Deserialize)]
     struct Message {
         message: String,

@@ -11,7 +11,7 @@ use reader::Reader;
 use super::parse;
 use super::{
     Browse, ClusterSettings, Config, Engine, EngineAt, Hub, Limits, Listen, Log, LogMode, Portainer, Problem,
-    Tls, Trust,
+    Registration, Tls, Trust,
 };
 use crate::cli::Args;
 use crate::model::Secret;
@@ -40,6 +40,7 @@ pub(super) fn build(args: &Args) -> Result<Config, Vec<Problem>> {
         tls: tls(&mut reader),
         engine: engine(&mut reader),
         portainer: portainer(&mut reader),
+        registration: registration(&mut reader),
         cluster: cluster(&mut reader, listen.peer_port),
         listen,
         data: data(&mut reader),
@@ -128,6 +129,57 @@ fn portainer(reader: &mut Reader<'_>) -> Portainer {
         window: window.unwrap_or(WINDOW),
         agent_version: version.unwrap_or_else(|| AGENT_VERSION.into()),
     }
+}
+
+fn registration(reader: &mut Reader<'_>) -> Option<Registration> {
+    let options = &reader.args.options;
+    let server = reader.parse("AGENT_PORTAINER_URL", &options.portainer_url, parse::https);
+    let token = token(reader);
+    let authorities = reader.file("AGENT_PORTAINER_CA", &options.portainer_ca);
+    let pin = reader.parse("AGENT_PORTAINER_FINGERPRINT", &options.portainer_fingerprint, parse::fingerprint);
+    let name = reader.parse("AGENT_PORTAINER_NAME", &options.portainer_name, parse::label);
+    let address = reader.parse("AGENT_PORTAINER_ADDRESS", &options.portainer_address, parse::host_and_port);
+    let trust = match (&options.portainer_ca, &options.portainer_fingerprint) {
+        (Some(_), Some(_)) => {
+            reader.problem(
+                "AGENT_PORTAINER_FINGERPRINT",
+                "is set, and so is AGENT_PORTAINER_CA; one of them has to go",
+            );
+            None
+        }
+        _ => authorities.map(Trust::File).or(pin.map(Trust::Pinned)),
+    };
+    let written = [
+        ("AGENT_PORTAINER_TOKEN_FILE", &options.portainer_token_file),
+        ("AGENT_PORTAINER_CA", &options.portainer_ca),
+        ("AGENT_PORTAINER_FINGERPRINT", &options.portainer_fingerprint),
+        ("AGENT_PORTAINER_NAME", &options.portainer_name),
+        ("AGENT_PORTAINER_ADDRESS", &options.portainer_address),
+    ];
+    if options.portainer_url.is_none() {
+        if let Some((option, _)) = written.iter().find(|(_, written)| written.is_some()) {
+            reader.problem("AGENT_PORTAINER_URL", format!("is missing; {option} means nothing without it"));
+        }
+        return None;
+    }
+    if options.portainer_token_file.is_none() {
+        reader.problem("AGENT_PORTAINER_TOKEN_FILE", "is missing; AGENT_PORTAINER_URL needs it");
+    }
+    if options.portainer_ca.is_none() && options.portainer_fingerprint.is_none() {
+        let why = "is missing, and so is AGENT_PORTAINER_FINGERPRINT; AGENT_PORTAINER_URL needs one of them";
+        reader.problem("AGENT_PORTAINER_CA", why);
+    }
+    Some(Registration { server: server?, token: token?, trust: trust?, name, address })
+}
+
+fn token(reader: &mut Reader<'_>) -> Option<Secret> {
+    let file = ("AGENT_PORTAINER_TOKEN_FILE", &reader.args.options.portainer_token_file);
+    let token = reader.secrets(("AGENT_PORTAINER_TOKEN", &None), file, |path| vec![path]).pop()?;
+    if token.reveal().bytes().all(|b| b.is_ascii_graphic()) {
+        return Some(token);
+    }
+    reader.problem(file.0, "holds no access token: those are one word of plain letters");
+    None
 }
 
 fn cluster(reader: &mut Reader<'_>, peer_port: u16) -> ClusterSettings {

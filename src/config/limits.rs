@@ -67,6 +67,18 @@ pub struct Limits {
     pub console_message: usize,
     /// 3 s between two looks at DNS, the engine's directory and the node list.
     pub refresh: Duration,
+    /// 1 s after a first failure at a Portainer server, doubled up to 5 minutes: it is asked for ever, and must not
+    /// notice it.
+    pub register_again: Duration,
+    pub register_seldom: Duration,
+    /// 1 minute between two looks at who has registered the agents.
+    pub register_look: Duration,
+    /// 10 minutes: who claimed the registration and has not finished by then does not; creating takes two at most.
+    pub register_claim: Duration,
+    /// 15 s for a question to a Portainer server.
+    pub register_ask: Duration,
+    /// 2 minutes to create an environment: the server looks at the whole cluster before it answers.
+    pub register_create: Duration,
     /// 8 s: Swarm's own grace is 10 s.
     pub drain: Duration,
 }
@@ -105,6 +117,12 @@ impl Default for Limits {
             console_stall: Duration::from_secs(60),
             console_message: 1 << 20,
             refresh: Duration::from_secs(3),
+            register_again: Duration::from_secs(1),
+            register_seldom: Duration::from_secs(5 * 60),
+            register_look: Duration::from_secs(60),
+            register_claim: Duration::from_secs(10 * 60),
+            register_ask: Duration::from_secs(15),
+            register_create: Duration::from_secs(2 * 60),
             drain: Duration::from_secs(8),
         }
     }

@@ -13,6 +13,9 @@ use crate::model::Fingerprint;
 pub use duration::duration;
 pub use size::{shown_size, size};
 
+/// 200 characters: a name is read in a list.
+const LABEL: usize = 200;
+
 /// What was expected instead.
 pub type Reason = String;
 
@@ -61,6 +64,37 @@ pub fn list<T>(text: &str, one: impl Fn(&str) -> Result<T, Reason>) -> Result<Ve
 pub fn peer(text: &str, default_port: u16) -> Result<PeerAddress, Reason> {
     let (host, port) = host_port(text)?;
     Ok(PeerAddress { host, port: port.unwrap_or(default_port) })
+}
+
+/// `host:port` or `[v6]:port`.
+pub fn host_and_port(text: &str) -> Result<PeerAddress, Reason> {
+    match host_port(text)? {
+        (host, Some(port)) => Ok(PeerAddress { host, port }),
+        (_, None) => Err("expected host:port or [IPv6]:port".into()),
+    }
+}
+
+/// `https://host[:port][/path]`; a slash at the end is left out.
+pub fn https(text: &str) -> Result<String, Reason> {
+    let rest =
+        text.strip_prefix("https://").ok_or("expected https://host:port; a token goes nowhere else")?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    host_port(authority)?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%".contains(&b);
+    if path.bytes().all(plain) {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("expected https://host:port, or https://host:port/path".into())
+    }
+}
+
+/// A name for people: one line of text.
+pub fn label(text: &str) -> Result<String, Reason> {
+    let name = text.trim();
+    if name.chars().any(char::is_control) || name.chars().count() > LABEL {
+        return Err(format!("expected one line of at most {LABEL} characters"));
+    }
+    Ok(name.to_owned())
 }
 
 /// `unix:///path`, `tcp://host[:port]` or `npipe:////./pipe/name`.
@@ -306,6 +340,47 @@ mod tests {
             (":9002", "!"),
         ];
         table(&rows, |t| peer(t, 9002).map(|p| format!("{} {}", p.host, p.port)));
+    }
+
+    #[test]
+    fn addresses_with_a_port() {
+        let rows = [
+            ("node2:9001", "node2 9001"),
+            ("[fd00::2]:9001", "fd00::2 9001"),
+            ("node2", "!"),
+            ("node2:0", "!"),
+            ("tcp://node2:9001", "!"),
+            ("fd00::2:9001", "!"),
+        ];
+        table(&rows, |t| host_and_port(t).map(|p| format!("{} {}", p.host, p.port)));
+    }
+
+    #[test]
+    fn servers() {
+        let rows = [
+            ("https://portainer.example.org", "https://portainer.example.org"),
+            ("https://10.0.0.1:9443/", "https://10.0.0.1:9443"),
+            ("https://[fd00::1]:9443", "https://[fd00::1]:9443"),
+            ("https://example.org/tools/portainer/", "https://example.org/tools/portainer"),
+            ("http://example.org", "!"),
+            ("HTTPS://example.org", "!"),
+            ("example.org:9443", "!"),
+            ("https://", "!"),
+            ("https://a@example.org", "!"),
+            ("https://example.org?x", "!"),
+            ("https://example.org/?x", "!"),
+            ("https://example.org/#x", "!"),
+            ("https://example.org/a b", "!"),
+            ("https://fd00::1", "!"),
+        ];
+        table(&rows, https);
+    }
+
+    #[test]
+    fn labels() {
+        let long = "x".repeat(201);
+        let rows = [(" the swarm ", "the swarm"), ("Küche", "Küche"), ("a\r\nb", "!"), (long.as_str(), "!")];
+        table(&rows, label);
     }
 
     #[test]

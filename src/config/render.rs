@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use super::{Config, EngineAt, LogMode, PeerAddress, parse};
+use super::{Config, EngineAt, LogMode, PeerAddress, Registration, Trust, parse};
 use crate::cli::{self, Args, Origin};
 
 /// One line an option: name, value, and where the value came from.
@@ -35,6 +35,13 @@ fn value(variable: &str, config: &Config) -> Option<String> {
         "AGENT_SECRET_TIMEOUT" => duration(portainer.window),
         "AGENT_PORTAINER_KEYS" => list(&portainer.pins, "none"),
         "AGENT_PORTAINER_VERSION" => portainer.agent_version.clone(),
+        "AGENT_PORTAINER_URL" => registered(config, |r| Some(r.server.clone()), "none"),
+        "AGENT_PORTAINER_CA" => registered(config, authorities, "none"),
+        "AGENT_PORTAINER_FINGERPRINT" => registered(config, pin, "none"),
+        "AGENT_PORTAINER_NAME" => registered(config, |r| r.name.clone(), "swarmgate-<own>"),
+        "AGENT_PORTAINER_ADDRESS" => {
+            registered(config, |r| r.address.as_ref().map(ToString::to_string), "<node>:<port>")
+        }
         "AGENT_CLUSTER_ADDR" => cluster.name.clone().unwrap_or_else(|| "tasks.<own service>".into()),
         "AGENT_CLUSTER_SECRET" => list(&cluster.secrets, "none"),
         "AGENT_PEERS" => list(&cluster.peers, "none"),
@@ -53,6 +60,18 @@ fn value(variable: &str, config: &Config) -> Option<String> {
         _ => return None,
     };
     Some(text.chars().flat_map(visible).collect())
+}
+
+fn registered(config: &Config, value: impl Fn(&Registration) -> Option<String>, none: &str) -> String {
+    config.registration.as_ref().and_then(value).unwrap_or_else(|| none.to_owned())
+}
+
+fn authorities(registration: &Registration) -> Option<String> {
+    if let Trust::File(path) = &registration.trust { Some(path.display().to_string()) } else { None }
+}
+
+fn pin(registration: &Registration) -> Option<String> {
+    if let Trust::Pinned(pin) = &registration.trust { Some(pin.to_string()) } else { None }
 }
 
 fn origin(variable: &str, args: &Args) -> &'static str {
@@ -140,7 +159,7 @@ mod tests {
         let text = effective(&Config::from_args(&args).expect("no problems"), &args);
         let visible = cli::declared().into_iter().filter(|d| !d.hidden && !d.variable.ends_with("_FILE"));
         let names: Vec<_> = visible.map(|d| d.variable).collect();
-        assert_eq!(names.len(), 23);
+        assert_eq!(names.len(), 28);
         let shown: Vec<_> = text.lines().filter_map(|l| l.split_whitespace().next()).collect();
         assert_eq!(shown, names);
         assert!(text.lines().all(|l| l.ends_with("(default)")), "{text}");

@@ -20,6 +20,7 @@ mod metrics;
 mod own;
 mod passing;
 mod peers;
+mod register;
 mod scripted_engine;
 mod stopping;
 mod streams;

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod engine;
 pub(crate) mod hub;
+pub(crate) mod portainer;
 pub(crate) mod relay;
 pub(crate) mod sign;
 

@@ -62,6 +62,58 @@ fn what_contradicts_is_a_problem() {
     }
 }
 
+/// The flags of a registration that is whole.
+fn registering(token: &str) -> [&str; 6] {
+    let url = "https://portainer:9443/";
+    ["--portainer-url", url, "--portainer-token-file", token, "--portainer-ca", "/dev/null"]
+}
+
+#[test]
+fn a_registration_is_whole_or_a_problem() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("it is written");
+        path.to_str().expect("it is text").to_owned()
+    };
+    let (token, empty, odd) =
+        (path("token", "ptr_abc=\n"), path("empty", "\n"), path("odd", "ptr abc\r\nx: y"));
+    let pin = format!("sha256:{}", "0f".repeat(32));
+    let [url, at, file, _, ca, authorities] = registering(&token);
+    let (print, name, address) = ("--portainer-fingerprint", "--portainer-name", "--portainer-address");
+    let rows: &[(&[&str], &[&str])] = &[
+        (&registering(&token), &[]),
+        (&[url, at, file, &token, print, &pin], &[]),
+        (&[url, at], &["AGENT_PORTAINER_TOKEN_FILE", "AGENT_PORTAINER_CA"]),
+        (&[url, at, file, &token], &["AGENT_PORTAINER_CA"]),
+        (&[url, at, ca, authorities], &["AGENT_PORTAINER_TOKEN_FILE"]),
+        (&[url, at, file, &token, ca, authorities, print, &pin], &["AGENT_PORTAINER_FINGERPRINT"]),
+        (&[file, &token], &["AGENT_PORTAINER_URL"]),
+        (&[ca, authorities], &["AGENT_PORTAINER_URL"]),
+        (&[print, &pin], &["AGENT_PORTAINER_URL"]),
+        (&[name, "a", address, "a:1"], &["AGENT_PORTAINER_URL"]),
+        (&[url, "http://portainer", file, &token, print, &pin], &["AGENT_PORTAINER_URL"]),
+        (&[url, "", file, &token, print, &pin], &["AGENT_PORTAINER_URL"]),
+        (&[url, at, file, "/nowhere", print, &pin], &["AGENT_PORTAINER_TOKEN_FILE"]),
+        (&[url, at, file, &empty, print, &pin], &["AGENT_PORTAINER_TOKEN_FILE"]),
+        (&[url, at, file, &odd, print, &pin], &["AGENT_PORTAINER_TOKEN_FILE"]),
+        (&[url, at, file, &token, ca, "/nowhere"], &["AGENT_PORTAINER_CA"]),
+        (&[url, at, file, &token, ca, ""], &["AGENT_PORTAINER_CA"]),
+        (&[url, at, file, &token, print, "0f"], &["AGENT_PORTAINER_FINGERPRINT"]),
+        (&[url, at, file, &token, print, &pin, name, " "], &["AGENT_PORTAINER_NAME"]),
+        (&[url, at, file, &token, print, &pin, address, "node1"], &["AGENT_PORTAINER_ADDRESS"]),
+    ];
+    for (flags, expected) in rows {
+        assert_eq!(blamed(flags), *expected, "{flags:?}");
+    }
+    let registration = built(&registering(&token)).registration.expect("one");
+    assert_eq!(
+        (registration.server.as_str(), registration.token.reveal()),
+        ("https://portainer:9443", "ptr_abc=")
+    );
+    assert!(built(&[]).registration.is_none());
+}
+
 #[test]
 fn all_problems_come_at_once_and_no_secret_with_them() {
     let flags = ["--port=x", "--log-level=loud", "--cluster-secret=hunter2-hunter2", "--secret-file=hunter3"];

@@ -68,6 +68,7 @@ fn config(dir: &Path, peers: &[&str]) -> Config {
             window: Duration::ZERO,
             agent_version: String::new(),
         },
+        registration: None,
         cluster: ClusterSettings { secrets: Vec::new(), name: None, peers: peers.iter().map(peer).collect() },
         data: dir.to_owned(),
         log: Log { level: tracing::Level::INFO, mode: LogMode::Pretty },

@@ -13,6 +13,7 @@ use swarmgate::identify::Association;
 use swarmgate::model::{Cluster as Snapshot, Kind, Member, NodeId, Reach};
 use swarmgate::shutdown::{Ended, Shutdown};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use super::client::Client;
 use super::engine::swarm::Swarm;
@@ -257,6 +258,11 @@ impl Node {
     /// The NodeID, as the agent knows it.
     pub(crate) fn id(&self) -> NodeId {
         self.running().agent.cluster.borrow().here.clone()
+    }
+
+    /// What the agent knows of who may call.
+    pub(crate) fn association(&self) -> watch::Receiver<Arc<Association>> {
+        self.running().agent.association.clone()
     }
 
     /// Waits for a snapshot of this agent.

@@ -130,6 +130,12 @@ impl Engine {
         all.iter().find(|seen| seen.path() == path).expect("it was there").clone()
     }
 
+    /// Waits until there were so many requests for this path, given without its version.
+    pub(crate) async fn saw_times(&self, path: &str, times: usize) {
+        let enough = |all: &Vec<Seen>| all.iter().filter(|seen| seen.path() == path).count() >= times;
+        self.state.seen.subscribe().wait_for(enough).await.expect("seen");
+    }
+
     pub(crate) fn forget(&self) {
         self.state.seen.send_modify(Vec::clear);
     }

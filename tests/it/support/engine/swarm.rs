@@ -221,19 +221,7 @@ pub(super) async fn usual(script: &Script, request: &mut Request<Recorded>, path
             };
             list(content.configs.iter().filter(starts).map(Config::document))
         }
-        (method, "configs", Some(id)) => {
-            let at = content.configs.iter().position(|config| config.id == id || config.spec["Name"] == id);
-            match (method, at) {
-                (&Method::GET, Some(at)) => value(200, &content.configs[at].document()),
-                (&Method::DELETE, Some(at)) => {
-                    let id = &content.configs[at].id;
-                    swarm.change(|content| content.configs.retain(|config| config.id != *id));
-                    empty(204)
-                }
-                (&Method::GET | &Method::DELETE, None) => error(404, &format!("config {id} not found")),
-                _ => return None,
-            }
-        }
+        (_, "configs", Some(rest)) => config(swarm, &content, request, rest).await?,
         _ => return None,
     };
     Some(answer)
@@ -283,6 +271,27 @@ fn logs() -> Answer {
     whole(200, "application/octet-stream", "a line of a service\n")
 }
 
+/// What is below `/configs/`, but for the creation.
+async fn config(
+    swarm: &Swarm,
+    content: &Content,
+    request: &mut Request<Recorded>,
+    rest: &str,
+) -> Option<Answer> {
+    let (id, is_update) = rest.strip_suffix("/update").map_or((rest, false), |id| (id, true));
+    let known = content.configs.iter().find(|config| config.id == id || config.spec["Name"] == id);
+    Some(match (request.method(), is_update, known) {
+        (&Method::POST, true, _) => update_config(swarm, id, request).await,
+        (&Method::GET, false, Some(config)) => value(200, &config.document()),
+        (&Method::DELETE, false, Some(config)) => {
+            swarm.change(|content| content.configs.retain(|other| other.id != config.id));
+            empty(204)
+        }
+        (&Method::GET | &Method::DELETE, false, None) => error(404, &format!("config {id} not found")),
+        _ => return None,
+    })
+}
+
 /// Two configs with one name cannot be: who comes second is refused.
 async fn create_config(swarm: &Swarm, request: &mut Request<Recorded>) -> Answer {
     let body =
@@ -298,6 +307,30 @@ async fn create_config(swarm: &Swarm, request: &mut Request<Recorded>) -> Answer
         let id = samples::id(&name, "config", content.made)[..25].to_owned();
         content.configs.push(Config { id: id.clone(), index: 100 + content.made as u64, spec });
         value(201, &json!({ "ID": id }))
+    })
+}
+
+/// Only labels can change, and only of the version that is the last one.
+async fn update_config(swarm: &Swarm, id: &str, request: &mut Request<Recorded>) -> Answer {
+    let body =
+        request.body_mut().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let Ok(spec) = serde_json::from_slice::<Value>(&body) else { return error(400, "invalid JSON") };
+    let version = routes::query(request.uri().query()).get("version").and_then(|text| text.parse().ok());
+    swarm.change(|content| {
+        content.made += 1;
+        let made = content.made as u64;
+        let Some(config) = content.configs.iter_mut().find(|c| c.id == id || c.spec["Name"] == id) else {
+            return error(404, &format!("config {id} not found"));
+        };
+        if version != Some(config.index) {
+            return error(500, "rpc error: code = Unknown desc = update out of sequence");
+        }
+        if config.spec["Name"] != spec["Name"] || config.spec["Data"] != spec["Data"] {
+            return error(400, "rpc error: code = InvalidArgument desc = only updates to Labels are allowed");
+        }
+        config.spec["Labels"] = spec["Labels"].clone();
+        config.index = 100 + made;
+        empty(200)
     })
 }
 
