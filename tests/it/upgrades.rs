@@ -228,6 +228,9 @@ async fn an_upgrade_connection_is_never_used_again() {
         let mut wire = attached(&cluster, "node1").await;
         wire.half_close().await;
         wire.rest().await;
+        // Whatever a stream has left on its connection would be read as the head of this answer.
+        let plugins = cluster.client(0).get_with("/plugins", &[("X-Node", "node1")]).await;
+        assert_eq!((plugins.status, plugins.text()), (200, "[]".to_owned()));
     }
     assert!(cluster.engine(0).connections() >= before + 3);
 }
