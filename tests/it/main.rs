@@ -22,6 +22,7 @@ mod passing;
 mod peers;
 mod register;
 mod scripted_engine;
+mod signed;
 mod stopping;
 mod streams;
 mod support;
