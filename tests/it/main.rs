@@ -7,6 +7,7 @@
 )]
 
 mod agents;
+mod aggregates;
 mod alone;
 mod browse;
 mod callers;
