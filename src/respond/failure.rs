@@ -34,9 +34,10 @@ pub enum Failure {
     Console(#[source] Box<Failure>),
 }
 
-/// The words of an engine that is asked as a manager and is none.
-const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to \
-                          connect this node to swarm and try again.";
+/// The words of a worker's engine. Where there is no Swarm this is not said: the own engine is asked, and tells how to
+/// make or join one.
+const NO_MANAGER: &str = "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. \
+                          Please run this command on a manager node or promote the current node to a manager.";
 
 impl Failure {
     /// Status and text for the client: what it can change.

@@ -50,13 +50,14 @@ async fn any_agent_lists_all_nodes_newest_first_and_says_where_each_is() {
 }
 
 #[tokio::test]
-async fn nothing_in_an_element_changes_but_its_decoration() {
+async fn case_30_nothing_in_an_element_changes_but_its_decoration() {
     let cluster = Setup::fixed(&HOSTS).start().await;
     let odd = r#"[{"Id":"a","Created":9007199254740993 , "Odd":1.10e+2,"X":"\u00e9\/","Names":["/a"]}]"#;
     cluster.engine(1).on("/containers/json", answers::respond(200, answers::JSON, odd));
     let plain = cluster.client(0).get_with("/containers/json", &[DOCKER]).await.text();
     assert!(plain.contains(odd.trim_matches(['[', ']'])), "{plain}");
     let decorated = cluster.client(0).get("/containers/json").await;
+    decorated.is_json_of_an_agent(200, "decorated");
     let element = r#""Created":9007199254740993 , "Odd":1.10e+2,"X":"\u00e9\/","Names":["/a"]"#;
     assert!(decorated.text().contains(element), "{}", decorated.text());
     assert_eq!(decorated.json()[0]["Portainer"], json!({"Agent": {"NodeName": "node2"}}));
@@ -227,12 +228,13 @@ async fn without_a_leader_the_reachable_manager_with_the_lowest_id_is_designated
 }
 
 #[tokio::test]
-async fn what_all_nodes_refuse_is_answered_in_the_engines_own_words() {
+async fn case_28_what_all_nodes_refuse_is_answered_in_the_engines_own_words() {
     let cluster = Setup::fixed(&HOSTS).start().await;
     for (at, host) in HOSTS.iter().enumerate() {
         let bad =
             cluster.client(at).get("/v1.41/containers/json?filters=%7B%22nope%22%3A%5B%22x%22%5D%7D").await;
-        assert_eq!((bad.status, bad.header("x-node-answered")), (400, ""));
+        bad.is_json_of_an_agent(400, host);
+        assert_eq!((bad.header("x-node-answered"), bad.header("x-node-errors")), ("", ""));
         assert_eq!(bad.text(), "{\"message\":\"Invalid filter 'nope'\"}\n");
         assert_eq!(bad.header("x-node"), *host);
     }

@@ -7,6 +7,7 @@
 )]
 
 mod agents;
+mod aggregates;
 mod alone;
 mod browse;
 mod callers;
@@ -22,6 +23,7 @@ mod passing;
 mod peers;
 mod register;
 mod scripted_engine;
+mod signed;
 mod stopping;
 mod streams;
 mod support;

@@ -10,20 +10,21 @@ const HOSTS: [&str; 3] = ["node1", "node2", "node3"];
 const MANAGER: (&str, &str) = ("X-PortainerAgent-ManagerOperation", "1");
 
 #[tokio::test]
-async fn a_managers_routes_work_through_a_worker() {
+async fn case_39_a_managers_routes_work_through_a_worker() {
     let cluster = Setup::swarm(&HOSTS, 1).start().await;
     cluster.forget();
-    for path in ["/services", "/tasks", "/nodes", "/swarm", "/configs", "/v1.41/nodes/node2"] {
+    for path in ["/services", "/tasks", "/nodes", "/swarm", "/secrets", "/configs", "/v1.41/nodes/node2"] {
         for header in
             [("User-Agent", "any"), ("X-PortainerAgent-Target", "node2"), ("X-PortainerAgent-Target", "nope")]
         {
             let answer = cluster.client(2).get_with(path, &[header]).await;
-            assert_eq!((answer.status, answer.header("x-node")), (200, "node1"), "{path}: {}", answer.text());
+            answer.is_json_of_an_agent(200, path);
+            assert_eq!(answer.header("x-node"), "node1", "{path}: {}", answer.text());
         }
     }
     assert_eq!(cluster.client(2).get("/nodes").await.json().as_array().unwrap().len(), 3);
-    for path in ["/services", "/tasks", "/swarm"] {
-        assert_eq!(cluster.asked(path), ["node1"]);
+    for path in ["/services", "/tasks", "/nodes", "/swarm", "/secrets", "/configs"] {
+        assert_eq!(cluster.asked(path), ["node1"], "{path}");
     }
 }
 

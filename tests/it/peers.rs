@@ -22,7 +22,7 @@ fn answered(list: &Reply) -> (u16, &str, &str) {
     (list.status, list.header("x-node-answered"), list.header("x-node-errors"))
 }
 
-fn identity(secret: &str, node: &str) -> PeerTls {
+pub(crate) fn identity(secret: &str, node: &str) -> PeerTls {
     peer_tls(&[Authority::derive(secret.as_bytes()).unwrap()], &NodeId::parse(node).unwrap()).unwrap()
 }
 
@@ -61,7 +61,7 @@ async fn all_agents_killed_at_once_are_whole_again() {
 }
 
 #[tokio::test]
-async fn a_peer_that_accepts_and_is_silent_costs_about_a_second_once() {
+async fn case_27_a_peer_that_accepts_and_is_silent_costs_about_a_second_once() {
     let setup = Setup::fixed(&HOSTS).relayed().config(|_, config| {
         config.limits.probe = Duration::from_millis(600);
         config.limits.probe_answering = Duration::from_secs(60);
@@ -73,6 +73,11 @@ async fn a_peer_that_accepts_and_is_silent_costs_about_a_second_once() {
     let began = Instant::now();
     let list = cluster.client(0).get("/containers/json").await;
     assert_eq!(answered(&list), (200, "2/3", "node3=unreachable"));
+    list.is_json_of_an_agent(200, "without node3");
+    let list = list.json();
+    let rows: Vec<_> =
+        list.as_array().unwrap().iter().map(|row| row["Portainer"]["Agent"]["NodeName"].clone()).collect();
+    assert_eq!(rows, ["node1", "node2", "node1", "node2", "node1", "node2"]);
     // 300 ms of silence and 600 ms for the probe; the rest is for a busy machine.
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     cluster.nodes[0].thinks("node3", "is missing", |m| !m.is_reachable()).await;
@@ -127,7 +132,7 @@ async fn another_cluster_secret_is_named_as_such_on_both_sides() {
 }
 
 /// One request to an agent's peer listener, as an agent of this name would send it.
-async fn as_peer(
+pub(crate) async fn as_peer(
     node: &Node,
     identity: &PeerTls,
     target: &str,
