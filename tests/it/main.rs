@@ -17,6 +17,7 @@ mod lists;
 mod locate;
 mod managers;
 mod metrics;
+mod node_bound;
 mod own;
 mod passing;
 mod peers;

@@ -56,7 +56,22 @@ impl Reply {
         self.json()["message"].as_str().unwrap_or_else(|| panic!("no message: {}", self.text())).to_owned()
     }
 
+    /// That status, and a body of exactly that type.
+    #[track_caller]
+    pub(crate) fn is_json_of_an_agent(&self, status: u16, what: &str) {
+        assert_eq!((self.status, self.header("content-type")), (status, "application/json"), "{what}");
+        self.is_of_an_agent(what);
+    }
+
+    /// The headers by which a Portainer server knows an agent, once each.
+    #[track_caller]
+    pub(crate) fn is_of_an_agent(&self, what: &str) {
+        let names = ["portainer-agent", "portainer-agent-api-version", "portainer-agent-platform"];
+        assert_eq!(names.map(|name| self.header(name)), ["2.23.0", "2", "1"], "{what}");
+    }
+
     /// A header's one value; empty without it.
+    #[track_caller]
     pub(crate) fn header(&self, name: &str) -> &str {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next().map_or("", |value| value.to_str().unwrap());
