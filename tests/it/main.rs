@@ -13,6 +13,7 @@ mod callers;
 mod console;
 mod faults;
 mod gate;
+mod hard_cases;
 mod lists;
 mod locate;
 mod managers;
