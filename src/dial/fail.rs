@@ -80,6 +80,13 @@ pub enum Fail {
         #[source]
         source: Arc<dyn Error + Send + Sync>,
     },
+    /// The request's body failed while it was sent: its client left or stalled, and the other end did nothing wrong.
+    #[error("ask {at}: the request's body broke off")]
+    Unfinished {
+        at: Arc<str>,
+        #[source]
+        source: Arc<dyn Error + Send + Sync>,
+    },
 }
 
 impl Fail {
@@ -99,7 +106,8 @@ impl Fail {
             | Self::NotReady { .. }
             | Self::Deaf { .. }
             | Self::Malformed { .. }
-            | Self::Broken { .. } => Absence::Unreachable,
+            | Self::Broken { .. }
+            | Self::Unfinished { .. } => Absence::Unreachable,
         }
     }
 
@@ -116,7 +124,9 @@ impl Fail {
             | Self::Untrusted { .. }
             | Self::NotReady { .. }
             | Self::NoAgent { .. } => true,
-            Self::Silent { .. } | Self::Deaf { .. } | Self::Malformed { .. } => false,
+            Self::Silent { .. } | Self::Deaf { .. } | Self::Malformed { .. } | Self::Unfinished { .. } => {
+                false
+            }
             Self::Broken { sent, .. } => !sent,
         }
     }
@@ -138,9 +148,15 @@ impl Fail {
         if let Some(ours) = cause::<Self>(&error) {
             return ours.clone();
         }
+        let at = Arc::clone(at);
+        let of_hyper = cause::<hyper::Error>(&error);
+        // What it calls its user's error is the body that it was given.
+        if of_hyper.is_some_and(hyper::Error::is_user) {
+            return Self::Unfinished { at, source: Arc::new(error) };
+        }
         // hyper cancels what it has not begun to write, and nothing else.
-        let sent = !cause::<hyper::Error>(&error).is_some_and(hyper::Error::is_canceled);
-        Self::Broken { at: Arc::clone(at), sent, source: Arc::new(error) }
+        let sent = !of_hyper.is_some_and(hyper::Error::is_canceled);
+        Self::Broken { at, sent, source: Arc::new(error) }
     }
 }
 

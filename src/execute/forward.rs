@@ -31,6 +31,9 @@ impl Executor {
             answer = self.send(route, asked, to).await?;
         }
         let answer = answer.map_err(|source| {
+            if matches!(source, dial::Fail::Unfinished { .. }) {
+                return Fail::Body { source: source.into() };
+            }
             self.unreachable(to, &source);
             Fail::Peer { node: node(), source }
         })?;

@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, Response};
 use super::{Asked, Executor, Fail, headers, relay};
 use crate::body::Body;
 use crate::decide::{Pace, Route};
+use crate::dial;
 use crate::model::api_path::ApiPath;
 use crate::model::{ApiRange, Cluster};
 
@@ -42,7 +43,10 @@ impl Executor {
         } else {
             answer.await
         };
-        let answer = answer.map_err(|source| Fail::Engine { node: node(), source })?;
+        let answer = answer.map_err(|source| match source {
+            dial::Fail::Unfinished { .. } => Fail::Body { source: source.into() },
+            source => Fail::Engine { node: node(), source },
+        })?;
         let mut response = relay::relay(self, answer, asked, route, upgrade.is_some(), &node())?;
         if let Some(version) = versioned.changed {
             response.headers_mut().insert(headers::API_VERSION, version);

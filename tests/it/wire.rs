@@ -84,6 +84,7 @@ async fn start(volumes: &Path) -> Cluster {
 /// A line as it can be sent: named objects have their ids.
 struct Line {
     number: usize,
+    from: String,
     method: String,
     target: String,
     /// Without those of the signature, which is made afresh.
@@ -113,6 +114,7 @@ fn lines() -> Vec<Line> {
         let status = line["expect_status"].as_u64().unwrap();
         Line {
             number: at + 1,
+            from: named(&line["from"]),
             method: named(&line["method"]),
             target: named(&line["path"]),
             headers,
@@ -184,4 +186,39 @@ async fn every_recorded_request_gets_the_right_answer_through_a_workers_agent() 
         "x-portaineragent-",
     ];
     assert_eq!(stopped.into_iter().collect::<Vec<_>>(), sent, "what there was to stop");
+}
+
+#[tokio::test]
+async fn case_80_the_docker_cli_works_through_any_agent_as_on_the_manager() {
+    let volumes = tempfile::tempdir().unwrap();
+    for (at, entry) in HOSTS.iter().enumerate() {
+        // What it removes at the end is there for each.
+        let cluster = start(volumes.path()).await;
+        let mut seen = 0;
+        for line in lines().into_iter().filter(|line| line.from == "docker cli") {
+            let what = format!("line {} through {entry}: {} {}", line.number, line.method, line.target);
+            cluster.forget();
+            let headers: Vec<_> = line.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+            assert!(line.signed && headers.contains(&("X-Portaineragent-Manageroperation", "1")), "{what}");
+            let answer =
+                cluster.client(at).call(&line.method, &line.target, &headers, line.body.clone()).await;
+            let said = (answer.status, answer.header("x-node").to_owned());
+            assert_eq!(said, line.wanted, "{what}: {}", answer.text());
+            answer.is_of_an_agent(&what);
+            let kind = if line.is_json { "application/json" } else { answer.header("content-type") };
+            assert_eq!(answer.header("content-type"), kind, "{what}");
+            assert_eq!(answer.header("x-node-answered"), "", "one engine's own: {what}");
+            for (node, times) in cluster.nodes.iter().zip([1, 0, 0]) {
+                let all = node.engine().seen();
+                let same: Vec<_> = all
+                    .iter()
+                    .filter(|s| s.target == line.target && s.method.as_str() == line.method)
+                    .collect();
+                assert_eq!(same.len(), times, "{what} at {}", node.script.host);
+                assert!(same.iter().all(|s| s.body() == line.body.as_bytes()), "{what}");
+            }
+            seen += 1;
+        }
+        assert_eq!(seen, 11);
+    }
 }

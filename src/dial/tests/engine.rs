@@ -170,6 +170,29 @@ async fn a_connection_that_breaks_after_the_request_was_sent_says_so() {
 }
 
 #[tokio::test]
+async fn a_body_that_breaks_off_is_no_fault_of_the_engine() {
+    let (_folder, listener, engine) = engine();
+    let far = async {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // However much arrives: it is never a whole request.
+            stream.read_to_end(&mut Vec::new()).await.ok();
+        }
+    };
+    let near = async {
+        // Reading what was sent on already is an error.
+        let kept = engine.request(request(Method::POST, "/x", Body::Spent)).await.unwrap_err();
+        let fresh = engine.upgrade(request(Method::POST, "/x", Body::Spent)).await.unwrap_err();
+        [kept, fresh]
+    };
+    let ((), fails) = tokio::join!(far, near);
+    for fail in fails {
+        assert!(matches!(fail, Fail::Unfinished { .. }), "{fail:?}");
+        assert!(!fail.nothing_sent());
+    }
+}
+
+#[tokio::test]
 async fn a_socket_that_is_absent_is_told_from_one_where_nobody_listens() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("docker.sock");
