@@ -1,7 +1,7 @@
 //! The agents register themselves with a Portainer server: once, and nobody else's environment.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -89,6 +89,10 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// At every level, the libraries' own lines included.
     fn start() -> (Self, DefaultGuard) {
+        // While there is only one subscriber, tracing asks whichever thread comes first whether a line is wanted, and
+        // remembers a no from a test without one. With two it asks them all.
+        static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
+        SECOND.get_or_init(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new()));
         let log = Self::default();
         let written = log.clone();
         let subscriber = tracing_subscriber::fmt()
