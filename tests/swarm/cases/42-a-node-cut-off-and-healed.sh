@@ -29,11 +29,23 @@ for entry in 1 2; do
   alone() { inside 3 get 3 /containers/json && [ "$(header X-Node-Answered)" = 1/3 ]; }
   within 10 "the node that is cut off answers for itself" alone
 
+  # A healed network comes, goes and comes back while the engines tell each other anew. What counts is how long it has
+  # carried without a break.
   heal_node 3
-  within 30 "the overlay carries again" reachable
-  began=$(now_ms)
-  within 3 "whole within 3 s of being reachable" whole
-  note "through node $entry: whole $(($(now_ms) - began)) ms after it was reachable"
+  healed=$SECONDS began='' breaks=0
+  until whole; do
+    [ $((SECONDS - healed)) -lt 60 ] || fail "the network does not carry again"
+    if reachable; then
+      [ -n "$began" ] || began=$(now_ms)
+    elif [ -n "$began" ]; then
+      began='' breaks=$((breaks + 1))
+    fi
+    if [ -n "$began" ] && [ $(($(now_ms) - began)) -gt 3000 ]; then
+      agent_log "$entry" | tail -n 5 >&2
+      fail "reachable for $(($(now_ms) - began)) ms and not whole: $(last_answer)"
+    fi
+  done
+  note "through node $entry: whole $(($(now_ms) - ${began:-$(now_ms)})) ms after it was reachable, which broke $breaks times again"
   unwatch
   watched_honest
   same "lists that failed" 0 "$(watched_failed)"
