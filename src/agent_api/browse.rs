@@ -45,6 +45,7 @@ pub struct Browse {
     engine: Engine,
     ground: Arc<Ground>,
     jobs: Jobs,
+    listings: list::Bounds,
 }
 
 impl Browse {
@@ -52,8 +53,8 @@ impl Browse {
     pub fn new(config: &Arc<Config>, engine: Engine) -> Self {
         upload::clean(&config.data);
         let ground = Ground { host: config.host_root.clone(), guard: Guard::new(&config.data) };
-        let jobs = Jobs::new(&config.limits);
-        Self { config: Arc::clone(config), engine, ground: Arc::new(ground), jobs }
+        let (jobs, listings) = (Jobs::new(&config.limits), list::Bounds::new(&config.limits));
+        Self { config: Arc::clone(config), engine, ground: Arc::new(ground), jobs, listings }
     }
 
     /// Does it on this node.
@@ -70,8 +71,8 @@ impl Browse {
             decide::Browse::List => {
                 let at = query.path()?;
                 let (place, at) = self.place(&query, at).await?;
-                let limit = self.config.limits.listing;
-                let entries = self.within(place, move |root| list::read(root, &at, limit)).await?;
+                let bounds = self.listings.clone();
+                let entries = self.within(place, move |root| list::read(root, &at, &bounds)).await?;
                 Ok(list::response(entries))
             }
             decide::Browse::Get => {

@@ -33,6 +33,9 @@ use crate::model::Cluster;
 /// What newer engines call output that is framed. Older ones frame it too and say nothing.
 const FRAMED: &str = "application/vnd.docker.multiplexed-stream";
 
+/// 1 s for an engine to answer a ping after its stream has ended; one that was killed refuses at once.
+const ALIVE: Duration = Duration::from_secs(1);
+
 /// Why there is no console.
 #[derive(Debug, thiserror::Error)]
 pub enum Fail {
@@ -84,6 +87,7 @@ pub(super) async fn open(
     let engine = hyper::upgrade::on(&mut answer);
     let (client, limits, shutdown) = (asked.client, api.config.limits.clone(), api.shutdown.clone());
     let open = api.figures.stream();
+    let asked_again = api.engine.clone();
     api.shutdown.spawn(async move {
         let _open = open;
         // The client's side is ready once the 101 has been written; both fail when their connection ends first.
@@ -94,7 +98,11 @@ pub(super) async fn open(
                 () = shutdown.draining() => End::Draining,
             }
         };
-        let end = bridge(TokioIo::new(near), TokioIo::new(far), output, cut, &limits).await;
+        let alive = async {
+            let ping = asked_again.request(request(Method::HEAD, "/_ping"));
+            matches!(tokio::time::timeout(ALIVE, ping).await, Ok(Ok(_)))
+        };
+        let end = bridge(TokioIo::new(near), TokioIo::new(far), output, cut, alive, &limits).await;
         debug!(client = %client.remote, ?end, "console ended");
     });
     Ok(switching(accept))

@@ -57,8 +57,11 @@ pub struct Limits {
     /// queue for 30 s, then they are told that files are busy.
     pub file_jobs: usize,
     pub file_queue: Duration,
-    /// 250,000 entries of one directory: 25 MB of JSON, more than any browser shows, and about as much memory here.
+    /// 250,000 entries of one directory, or 32 MiB of them: more than any browser shows.
     pub listing: usize,
+    pub listing_bytes: usize,
+    /// 2 listings of more than 1 MiB at once, from their reading until they are sent; others are told to try again.
+    pub listings: usize,
     /// 30 s between pings of a console: what lies between us and a browser forgets silent connections after a minute.
     pub console_ping: Duration,
     /// 60 s in which a console's client takes nothing of what there is for it; then the engine is let go.
@@ -113,6 +116,8 @@ impl Default for Limits {
             file_jobs: 16,
             file_queue: Duration::from_secs(30),
             listing: 250_000,
+            listing_bytes: 32 << 20,
+            listings: 2,
             console_ping: Duration::from_secs(30),
             console_stall: Duration::from_secs(60),
             console_message: 1 << 20,

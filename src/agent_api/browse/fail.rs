@@ -61,8 +61,8 @@ pub enum Fail {
         "cannot keep the upload in the agent's data directory; is a volume mounted there, and has it room?"
     )]
     Spool(#[source] io::Error),
-    #[error("{path:?} has more than {limit} entries")]
-    Crowded { path: String, limit: usize },
+    #[error("{path:?} has more entries than can be listed")]
+    Crowded { path: String },
     #[error("other work on files takes its time; try again")]
     Busy,
     #[error("work on a file broke off")]

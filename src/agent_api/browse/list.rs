@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,13 +12,18 @@ use http_body::Frame;
 use rustix::fs::{AtFlags, Dir, FileType, statat};
 use rustix::io::Errno;
 use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::confine::Root;
 use super::{Below, Fail};
 use crate::body::{Body, BoxError};
+use crate::config::Limits;
 
 /// 64 KiB at a time: about 700 entries.
 const PIECE: usize = 64 << 10;
+
+/// 1 MiB of entries is what anybody may hold: some ten thousand of them.
+const SMALL: usize = 1 << 20;
 
 /// One entry; a link stands for itself.
 pub(super) struct Entry {
@@ -41,8 +47,37 @@ struct Row<'a> {
     modified: i64,
 }
 
+/// How much of this may be held.
+#[derive(Clone)]
+pub(super) struct Bounds {
+    entries: usize,
+    bytes: usize,
+    /// Who may hold more than [`SMALL`], until it is sent.
+    large: Arc<Semaphore>,
+}
+
+impl Bounds {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let large = Arc::new(Semaphore::new(limits.listings));
+        Self { entries: limits.listing, bytes: limits.listing_bytes, large }
+    }
+}
+
+/// All entries of a directory, and the right to hold so many.
+pub(super) struct Entries {
+    all: VecDeque<Entry>,
+    _large: Option<OwnedSemaphorePermit>,
+}
+
+#[cfg(test)]
+impl Entries {
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+}
+
 /// Reads all entries, by name.
-pub(super) fn read(root: &Root, at: &Below, limit: usize) -> Result<VecDeque<Entry>, Fail> {
+pub(super) fn read(root: &Root, at: &Below, bounds: &Bounds) -> Result<Entries, Fail> {
     const DOING: &str = "list";
     let found = root.find(at, DOING)?;
     let io = |error: Errno| Fail::io(DOING, at, error.into());
@@ -50,15 +85,19 @@ pub(super) fn read(root: &Root, at: &Below, limit: usize) -> Result<VecDeque<Ent
         return Err(io(Errno::NOTDIR));
     }
     let dir = found.read().map_err(|error| Fail::io(DOING, at, error))?;
-    let mut entries = Vec::new();
+    let (mut entries, mut held, mut large) = (Vec::new(), 0, None);
     for entry in Dir::read_from(&dir).map_err(io)? {
         let entry = entry.map_err(io)?;
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        if entries.len() == limit {
-            return Err(Fail::Crowded { path: at.to_string(), limit });
+        held += size_of::<Entry>() + name.to_bytes().len();
+        if entries.len() == bounds.entries || held > bounds.bytes {
+            return Err(Fail::Crowded { path: at.to_string() });
+        }
+        if held > SMALL && large.is_none() {
+            large = Some(Arc::clone(&bounds.large).try_acquire_owned().map_err(|_| Fail::Busy)?);
         }
         let about = match statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(about) => about,
@@ -74,10 +113,10 @@ pub(super) fn read(root: &Root, at: &Below, limit: usize) -> Result<VecDeque<Ent
         });
     }
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    Ok(entries.into())
+    Ok(Entries { all: entries.into(), _large: large })
 }
 
-pub(super) fn response(entries: VecDeque<Entry>) -> Response<Body> {
+pub(super) fn response(entries: Entries) -> Response<Body> {
     let mut response = Response::new(Body::boxed(Listing { entries, state: State::Begin }));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -85,7 +124,7 @@ pub(super) fn response(entries: VecDeque<Entry>) -> Response<Body> {
 
 /// The array, written as it is read.
 struct Listing {
-    entries: VecDeque<Entry>,
+    entries: Entries,
     state: State,
 }
 
@@ -103,7 +142,7 @@ impl Listing {
         }
         let mut piece = Vec::with_capacity(PIECE + 512);
         while piece.len() < PIECE {
-            let Some(entry) = self.entries.pop_front() else {
+            let Some(entry) = self.entries.all.pop_front() else {
                 piece.extend_from_slice(if self.state == State::Begin { b"[]" } else { b"]" });
                 self.state = State::End;
                 return Some(piece);
@@ -138,7 +177,8 @@ mod tests {
 
     fn text(names: &[&[u8]]) -> (String, usize) {
         let entry = |name: &&[u8]| Entry { name: name.to_vec(), size: 1, is_dir: false, modified: -1 };
-        let mut listing = Listing { entries: names.iter().map(entry).collect(), state: State::Begin };
+        let entries = Entries { all: names.iter().map(entry).collect(), _large: None };
+        let mut listing = Listing { entries, state: State::Begin };
         let pieces: Vec<_> = std::iter::from_fn(|| listing.piece()).collect();
         assert!(pieces.iter().all(|piece| piece.len() < PIECE + 512), "pieces stay small");
         (String::from_utf8(pieces.concat()).expect("text"), pieces.len())

@@ -84,13 +84,15 @@ impl End {
     }
 }
 
-/// Carries messages and output until one side is over, or `cut` says so. The engine's connection is closed as soon as
+/// Carries messages and output until one side is over, or `cut` says so. `alive`: whether the engine still answers, asked
+/// when its stream has ended. The engine's connection is closed as soon as
 /// that is known; the client's when it has heard of it.
 pub(super) async fn bridge<C, E>(
     client: C,
     engine: E,
     output: Output,
     cut: impl Future<Output = End>,
+    alive: impl Future<Output = bool>,
     limits: &Limits,
 ) -> End
 where
@@ -109,6 +111,8 @@ where
             end = cut => end,
         }
     };
+    // A stream ends alike when its process does and when the engine is killed.
+    let end = if end == End::Engine && !alive.await { End::Broken } else { end };
     match end {
         // Nobody hears a farewell, or nobody may.
         End::Vanished | End::Silent | End::Revoked => {}

@@ -254,6 +254,27 @@ async fn a_directory_of_ten_thousand_files_is_listed_whole() {
         assert_eq!(list.len(), 10_000);
         assert!(list.iter().enumerate().all(|(number, entry)| entry["Name"] == format!("file-{number:05}")));
         fs::write(volumes.path(at, "one more"), "").unwrap();
-        refused(&ls().await, 500, "more than 10000 entries", "one more");
+        refused(&ls().await, 500, "more entries than can be listed", "one more");
     }
+}
+
+#[tokio::test]
+async fn few_listings_are_large_at_once_and_the_others_go_on() {
+    let volumes = Volumes::of(Setup::fixed(&HOSTS).config(|_, config| config.limits.listings = 1)).await;
+    fs::create_dir(volumes.path(0, "small")).unwrap();
+    fs::write(volumes.path(0, "small/file"), "").unwrap();
+    for number in 0..40_000 {
+        fs::write(volumes.path(0, &format!("{number:0200}")), "").unwrap();
+    }
+    // A client that has not read its listing holds it: it is far more than what waits in sockets.
+    let target = "/v2/browse/ls?volumeID=v1&path=/";
+    let mut held = volumes.client().wire().await;
+    held.ask(&format!("GET {target} HTTP/1.1\nHost: a"), "").await;
+    let head = held.head().await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    refused(&volumes.client().get(target).await, 503, "try again", "another one");
+    assert_eq!(volumes.client().get("/v2/browse/ls?volumeID=v1&path=/small").await.status, 200);
+    drop(held);
+    let again = async { while volumes.client().get(target).await.status != 200 {} };
+    crate::support::soon("its place is free again", again).await;
 }

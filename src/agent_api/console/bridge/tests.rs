@@ -21,9 +21,15 @@ struct Console {
 
 impl Console {
     fn open(cut: impl Future<Output = End> + Send + 'static) -> Self {
+        Self::before(cut, true)
+    }
+
+    /// `alive`: whether the engine answers once its stream has ended.
+    fn before(cut: impl Future<Output = End> + Send + 'static, alive: bool) -> Self {
         let (client, near) = duplex(PIPE);
         let (engine, far) = duplex(PIPE);
-        let bridged = async move { bridge(near, far, Output::plain(), cut, &Limits::default()).await };
+        let alive = std::future::ready(alive);
+        let bridged = async move { bridge(near, far, Output::plain(), cut, alive, &Limits::default()).await };
         let end = TaskTracker::new().spawn(bridged);
         Self { client, engine, end, began: Instant::now() }
     }
@@ -109,7 +115,9 @@ async fn output_still_comes_from_an_engine_that_takes_no_input() {
     let (gone, input) = duplex(PIPE);
     drop(gone);
     let engine = tokio::io::join(output, input);
-    let bridged = async move { bridge(near, engine, Output::plain(), pending(), &Limits::default()).await };
+    let alive = std::future::ready(true);
+    let bridged =
+        async move { bridge(near, engine, Output::plain(), pending(), alive, &Limits::default()).await };
     let end = TaskTracker::new().spawn(bridged);
     let mut client = socket(client).await;
     for line in ["one\n", "two\n"] {
@@ -118,6 +126,16 @@ async fn output_still_comes_from_an_engine_that_takes_no_input() {
         assert_eq!(client.next().await.unwrap().unwrap(), Message::text(line));
     }
     assert!(!end.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_ends_with_its_engine_is_no_normal_end() {
+    for (alive, code) in [(true, CloseCode::Normal), (false, CloseCode::Error)] {
+        let Console { client, engine, .. } = Console::before(pending(), alive);
+        drop(engine);
+        let closed = socket(client).await.next().await.unwrap().unwrap();
+        assert!(matches!(&closed, Message::Close(Some(frame)) if frame.code == code), "{closed:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
