@@ -23,7 +23,10 @@ pub(super) fn rename(root: &Root, from: &Below, to: &Below) -> Result<(), Fail> 
     const DOING: &str = "rename";
     let (old_parent, old) = parent(root, from, DOING)?;
     let (new_parent, new) = parent(root, to, DOING)?;
-    old_parent.entry(old, DOING)?.ok_or_else(|| Fail::io(DOING, from, Errno::NOENT.into()))?;
+    let entry = old_parent.entry(old, DOING)?.ok_or_else(|| Fail::io(DOING, from, Errno::NOENT.into()))?;
+    if entry.kind == FileType::Directory {
+        old_parent.check_contents(old, DOING)?;
+    }
     new_parent.entry(new, DOING)?;
     renameat(&old_parent.file, old, &new_parent.file, new)
         .map_err(|error| Fail::io(DOING, from, error.into()))

@@ -162,6 +162,22 @@ impl Directory {
         }))
     }
 
+    /// Refuses a directory that has something of the agent's own in it, such as the data volume's: without its name the
+    /// agent would not find that again.
+    pub(super) fn check_contents(&self, name: &OsStr, doing: &'static str) -> Result<(), Fail> {
+        let io = |error: Errno| Fail::io(doing, &self.at.entry(name), error.into());
+        let flags =
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let dir = openat(&self.file, name, flags, Mode::empty()).map_err(io)?;
+        for entry in rustix::fs::Dir::read_from(&dir).map_err(io)?.flatten() {
+            let is_itself = matches!(entry.file_name().to_bytes(), b"." | b"..");
+            if !is_itself && let Ok(about) = statat(&dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                self.guard.check(&about)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn owner(&self) -> io::Result<Owner> {
         let about = fstat(&self.file)?;
         Ok(Owner { user: about.st_uid, group: about.st_gid })

@@ -158,6 +158,12 @@ fn the_agents_own_data_is_found_by_no_name() {
         assert_eq!(told(all.find(&below("inside/a.txt"), "read")), "found");
     }
     assert_eq!(fs::read_dir(ground.at("data")).unwrap().count(), 2);
+    // Nor is the directory moved away that has it.
+    let above = ground.folder.path().parent().unwrap();
+    let above = Root::new(File::open(above).unwrap(), Links::Beneath, &ground.guard).unwrap();
+    let name = ground.folder.path().file_name().unwrap().to_str().unwrap();
+    assert_eq!(told(change::rename(&above, &below(name), &below("moved-away"))), "OwnData");
+    assert!(ground.at("data").exists());
 }
 
 #[test]
