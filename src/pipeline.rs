@@ -24,8 +24,8 @@ use crate::decide::{
 use crate::execute::{Answer, Asked, Executor, Fail, headers};
 use crate::identify::{Denied, Identified, Rules, identify};
 use crate::model::api_path::ApiPath;
-use crate::model::{Absence, Caller, Cluster, Dialect, Hint, NodeId, Reach, Role};
-use crate::respond::{Failure, chain, respond};
+use crate::model::{Absence, Caller, Cluster, Dialect, Hint, NodeId, Reach, Role, chain};
+use crate::respond::{Failure, respond};
 use crate::telemetry::metrics::{Class, Denial};
 pub use failures::Failures;
 pub use leashes::Leashes;

@@ -26,7 +26,7 @@ use crate::associate::{Place, Swarm, SwarmError, refused};
 use crate::config::{Limits, PeerAddress, Registration};
 use crate::dial::WebFail;
 use crate::identify::Association;
-use crate::model::{Cluster, Kind, NodeId};
+use crate::model::{Cluster, Kind, NodeId, chain};
 use crate::shutdown::Shutdown;
 use judge::{Circumstances, Next};
 use ledger::{Ledger, LedgerFail, Seen};
@@ -367,11 +367,6 @@ fn told<T: DeserializeOwned>(
 
 fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[expect(clippy::disallowed_methods, reason = "neither a server nor another agent announces what it did")]

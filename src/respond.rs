@@ -11,7 +11,7 @@ use crate::body::Body;
 use crate::decide::Origin;
 use crate::execute::{Answer, Tally, headers};
 use crate::model::Cluster;
-pub use failure::{Failure, chain};
+pub use failure::Failure;
 
 /// Who executed the request; on a merge the entry node.
 pub const NODE: HeaderName = HeaderName::from_static("x-node");

@@ -15,7 +15,7 @@ use super::swarm::{self, Created, SwarmError, Way};
 use crate::body::Body;
 use crate::config::render::duration;
 use crate::dial::Engine;
-use crate::model::{Fingerprint, NodeId};
+use crate::model::{Fingerprint, NodeId, chain};
 
 /// 5 s: a person waits, and an engine that is alive answers at once.
 const INFO_PATIENCE: Duration = Duration::from_secs(5);
@@ -253,15 +253,9 @@ fn outcome(done: Result<String, Failed>) -> Outcome {
         Ok(text) => Outcome { text, code: 0 },
         Err(failed) => {
             let code = if let Failed::Worker(_) = failed { 2 } else { 1 };
-            Outcome { text: with_causes(&failed), code }
+            Outcome { text: chain(&failed) + "\n", code }
         }
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<_> = causes.map(ToString::to_string).collect();
-    texts.join(": ") + "\n"
 }
 
 fn describe(record: Option<&Record>, place: &str, now: SystemTime) -> String {

@@ -21,6 +21,7 @@ use super::wire::Wire;
 use crate::body::{Body, BoxError};
 use crate::client::Client;
 use crate::config::Limits;
+use crate::model::chain;
 use crate::shutdown::Shutdown;
 
 /// How every connection of a listener speaks.
@@ -168,15 +169,4 @@ impl http_body::Body for Answer {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// The error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

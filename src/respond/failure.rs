@@ -1,7 +1,5 @@
 //! All that can go wrong with a request, each with its status and the text for the client. The log gets the causes.
 
-use std::error::Error;
-
 use http::StatusCode;
 
 use crate::agent_api::{self, browse, console};
@@ -9,6 +7,7 @@ use crate::associate::ClaimError;
 use crate::decide::{GateError, Refuse};
 use crate::execute::{Candidate, Class, Fail, Tally};
 use crate::identify::Denied;
+use crate::model::chain;
 
 /// A request that gets no answer of Docker's.
 #[derive(Debug, thiserror::Error)]
@@ -310,16 +309,4 @@ fn of_fail(fail: &Fail) -> (StatusCode, String) {
 fn names(tally: &Tally) -> String {
     let each: Vec<_> = tally.missing.iter().map(|(node, why)| format!("{node} ({why})")).collect();
     each.join(", ")
-}
-
-/// An error with its causes, in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -17,6 +17,7 @@ use super::TrustError;
 use super::issue::{self, Names, Pem};
 use super::kept::{Pair, Paths, Texts};
 use crate::config;
+use crate::model::chain;
 use crate::shutdown::Shutdown;
 
 /// 30 s: who replaces a certificate by hand waits that long; reading four small files costs nothing.
@@ -240,17 +241,6 @@ fn wanted(tls: &config::Tls, names: &[String]) -> Names {
         warn!(sans = ?tls.sans, "some of AGENT_TLS_SANS are neither names nor addresses, or repeat");
     }
     usable
-}
-
-/// The error with its causes, for the log.
-fn chain(error: &TrustError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
