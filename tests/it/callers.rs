@@ -224,3 +224,27 @@ async fn who_is_not_in_an_allowed_range_is_not_even_shaken_hands_with() {
     let read = soon("it closes", tokio::io::AsyncReadExt::read_to_end(&mut tcp, &mut heard)).await;
     assert!(read.is_err() || heard.is_empty());
 }
+
+#[tokio::test]
+async fn what_only_looks_like_a_signature_is_refused_and_claims_nothing() {
+    const JWT: &str =
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U";
+    let cluster = Setup::swarm(&["node1"], 1).associating().start().await;
+    let (key, signature) = ("X-PortainerAgent-PublicKey", "X-PortainerAgent-Signature");
+    let giant = "3059".repeat(8 << 10);
+    let signed: Vec<_> = cluster.signer.headers().into_iter().collect();
+    let genuine = &signed.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).unwrap().1;
+    for (shown, proof) in
+        [(JWT, JWT), (genuine.as_str(), JWT), (&giant, JWT), (genuine, &giant), ("0x", "="), ("3059", "!!!!")]
+    {
+        let headers = [(key, shown), (signature, proof)];
+        let answer = cluster.client(0).stranger().get_with("/containers/json", &headers).await;
+        let what = &shown[..shown.len().min(20)];
+        assert_eq!(answer.status, 403, "{what}");
+        assert!(answer.message().contains("Invalid request signature"), "{what}: {}", answer.message());
+    }
+    let twice = [(key, genuine.as_str()), (signature, JWT), (signature, JWT)];
+    assert_eq!(cluster.client(0).stranger().get_with("/containers/json", &twice).await.status, 400);
+    // Nobody has come first: the window is still the owner's.
+    assert_eq!(cluster.client(0).get("/containers/json").await.status, 200);
+}
