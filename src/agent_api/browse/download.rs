@@ -1,4 +1,4 @@
-//! A file, or a part of it, sent as it is read: one piece in memory at a time.
+//! A file, or a part of it, sent as it is read: one piece on its way, and the next one being read.
 
 use std::fs::File;
 use std::future::Future;
@@ -91,6 +91,7 @@ pub(super) fn response(opened: Opened, at: &Below, asked: &HeaderMap, jobs: &Job
             left,
             jobs: jobs.clone(),
             reading: None,
+            read: None,
         })
     });
     let mut response = Response::new(body);
@@ -122,7 +123,8 @@ fn kind(at: &Below) -> &'static str {
     known.map_or("application/octet-stream", |(_, kind)| kind)
 }
 
-type Reading = Pin<Box<dyn Future<Output = Result<io::Result<Vec<u8>>, Fail>> + Send>>;
+type Read = Result<io::Result<Vec<u8>>, Fail>;
+type Reading = Pin<Box<dyn Future<Output = Read> + Send>>;
 
 /// As many bytes as were promised, or a transfer that breaks off.
 struct Sending {
@@ -131,6 +133,8 @@ struct Sending {
     left: u64,
     jobs: Jobs,
     reading: Option<Reading>,
+    /// What was read ahead.
+    read: Option<Read>,
 }
 
 impl Sending {
@@ -141,6 +145,18 @@ impl Sending {
     fn begin(&self) -> Reading {
         let (file, at, wanted, jobs) = (Arc::clone(&self.file), self.at, self.wanted(), self.jobs.clone());
         Box::pin(async move { jobs.run(move || piece(&file, at, wanted)).await })
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        if let Some(read) = self.read.take() {
+            return Poll::Ready(read);
+        }
+        let mut reading = self.reading.take().unwrap_or_else(|| self.begin());
+        let read = reading.as_mut().poll(cx);
+        if read.is_pending() {
+            self.reading = Some(reading);
+        }
+        read
     }
 }
 
@@ -155,16 +171,18 @@ impl http_body::Body for Sending {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let mut reading = self.reading.take().unwrap_or_else(|| self.begin());
-        let Poll::Ready(read) = reading.as_mut().poll(cx) else {
-            self.reading = Some(reading);
-            return Poll::Pending;
-        };
+        let Poll::Ready(read) = self.poll_read(cx) else { return Poll::Pending };
         let wanted = self.wanted();
         Poll::Ready(Some(match read {
             Ok(Ok(piece)) if piece.len() == wanted => {
                 self.at += wanted as u64;
                 self.left -= wanted as u64;
+                // The disk works on the next piece while this one is encrypted and sent.
+                if self.left > 0
+                    && let Poll::Ready(read) = self.poll_read(cx)
+                {
+                    self.read = Some(read);
+                }
                 Ok(Frame::data(piece.into()))
             }
             Ok(Ok(_)) => Err("the file became shorter while it was sent".into()),
