@@ -150,7 +150,7 @@ impl Bench<'_> {
             self.agent(name, &entry, &what, "p50 under 200 ms").await?;
         }
         println!("\na file of {:.0} MB", bytes as f64 / 1e6);
-        let plain = files::plain_copy(bytes).await?;
+        let plain = files::plain_copy(&layout.directory).await?;
         println!("  a plain TLS copy                   {plain:6.0} MB/s");
         for (name, node) in [("through one agent ", "node000"), ("through two agents", "node002")] {
             let mut connection = Connection::open(&entry.place()?).await?;
