@@ -5,7 +5,7 @@ head -c 20M /dev/urandom >"$context/payload"
 sum=$(sha256sum <"$context/payload" | awk '{print $1}')
 printf 'FROM busybox:latest\nCOPY payload /payload\nRUN sha256sum /payload >/sum\n' >"$context/Dockerfile"
 
-DOCKER_BUILDKIT=0 docker_at 1 node3 build -q -t built:classic "$context" >/dev/null 2>&1 || fail "docker build"
+DOCKER_BUILDKIT=0 docker_at 1 node3 build -q -t built:classic "$context" || fail "docker build"
 contains "it was built there" "$sum" "$(engine 3 run --rm built:classic cat /sum)"
 ! engine 1 image inspect built:classic >/dev/null 2>&1 || fail "it was built on the entry node"
 

@@ -10,7 +10,7 @@ printf '{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layer
 echo '[{"Config":"config.json","RepoTags":["gigabyte:latest"],"Layers":["layer.tar"]}]' >"$dir/manifest.json"
 
 began=$(now_ms)
-tar -C "$dir" -c manifest.json config.json layer.tar | docker_at 1 node3 load -q >/dev/null || fail "docker load"
+tar -C "$dir" -c manifest.json config.json layer.tar | docker_at 1 node3 load -q || fail "docker load"
 note "loaded in $(($(now_ms) - began)) ms"
 at_least "it is there in full" 1073741824 "$(engine 3 image inspect -f '{{.Size}}' gigabyte:latest)"
 for node in 1 3; do

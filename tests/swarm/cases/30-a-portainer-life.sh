@@ -125,7 +125,7 @@ networks:
   net: { driver: overlay }
 YML
   at_end engine 1 stack rm "life$entry"
-  docker_at "$entry" manager stack deploy -c "$CLIENT/life.yml" --resolve-image never "life$entry" >/dev/null 2>&1 || fail "stack deploy"
+  docker_at "$entry" manager stack deploy -c "$CLIENT/life.yml" --resolve-image never "life$entry" || fail "stack deploy"
   replicas() { [ "$(docker_at "$entry" manager stack services "life$entry" --format '{{.Replicas}}')" = 1/1 ]; }
   within 60 "the stack runs" replicas
   ui GET "$entry" '/containers/json?all=true' -H "$(on "$target")"
