@@ -27,7 +27,7 @@ for header in manager -; do
   # An engine has the network for as long as its last container takes to stop, and the CLI makes none while one is listed.
   gone_all() {
     local left
-    left=$(docker_at 3 $header network ls -q -f name=proof_net && engine 1 config ls -q -f name=proof_note) && [ -z "$left" ]
+    left=$(docker_at 3 - network ls -q -f name=proof_net && engine 1 config ls -q -f name=proof_note) && [ -z "$left" ]
   }
   within 60 "the stack goes ($header)" gone_all
 done
