@@ -43,6 +43,9 @@ struct Options {
     /// Measure for a fifth of the time, and only three nodes
     #[arg(long)]
     quick: bool,
+    /// Only these figures, of three nodes
+    #[arg(long, value_enum)]
+    only: Option<Part>,
     /// The agent to measure
     #[arg(long, default_value = env!("CARGO_BIN_EXE_swarmgate"))]
     program: PathBuf,
@@ -51,6 +54,16 @@ struct Options {
     bench: bool,
     #[arg(long, hide = true, num_args = 2)]
     rest: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Part {
+    Lists,
+    Pings,
+    Consoles,
+    Files,
+    Starts,
+    Memory,
 }
 
 fn main() -> Result<()> {
@@ -67,16 +80,30 @@ async fn measure(options: &Options) -> Result<()> {
     println!("{}: {size:.2} MB", options.program.display());
     let lasts = Duration::from_millis(if options.quick { 300 } else { 1500 });
     let mut bench = Bench { program: &options.program, lasts, signer: Arc::new(Signer::new(cast::SECRET)?) };
-    for nodes in if options.quick { &[3][..] } else { &[3, 30, 100] } {
+    let wanted = |part| options.only.is_none_or(|only| only == part);
+    for nodes in if options.quick || options.only.is_some() { &[3][..] } else { &[3, 30, 100] } {
         let directory = tempfile::Builder::new().prefix("swarmgate-bench-").tempdir()?;
         let layout = Layout::new(directory.path(), *nodes)?;
         let mut rest = Rest::start(&layout)?;
-        bench.lists(&layout, &mut rest).await?;
-        if *nodes == 3 {
+        if wanted(Part::Lists) {
+            bench.lists(&layout, &mut rest).await?;
+        }
+        if *nodes > 3 {
+            continue;
+        }
+        if wanted(Part::Pings) {
             bench.pings(&layout).await?;
+        }
+        if wanted(Part::Consoles) {
             bench.consoles(&layout).await?;
+        }
+        if wanted(Part::Files) {
             bench.files(&layout, options.quick).await?;
+        }
+        if wanted(Part::Starts) {
             bench.starts(&layout).await?;
+        }
+        if wanted(Part::Memory) {
             bench.memory(&layout, &mut rest).await?;
         }
     }
@@ -153,15 +180,9 @@ impl Bench<'_> {
         let plain = files::plain_copy(&layout.directory).await?;
         println!("  a plain TLS copy                   {plain:6.0} MB/s");
         for (name, node) in [("through one agent ", "node000"), ("through two agents", "node002")] {
-            let mut connection = Connection::open(&entry.place()?).await?;
             let mut headers = self.signer.headers()?;
             headers.insert("x-node", HeaderValue::from_static(node));
-            let asked = std::time::Instant::now();
-            let reply = connection.get("/v2/browse/get?volumeID=bench&path=/large", headers).await?;
-            let speed = reply.length as f64 / 1e6 / asked.elapsed().as_secs_f64();
-            if reply.length as u64 != bytes {
-                return Err(format!("{} bytes of {bytes} came: {}", reply.length, reply.status).into());
-            }
+            let speed = files::download(&entry.place()?, &headers, bytes).await?;
             println!("  {name}                 {speed:6.0} MB/s   goal: at least {:.0}", plain / 2.0);
         }
         println!("  the entry agent's peak             {:6.1} MB", entry.memory("VmHWM")?);

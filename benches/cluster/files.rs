@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderMap;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::Result;
+use super::load::Place;
 
 pub(crate) const ENTRIES: usize = 10_000;
 
@@ -75,22 +77,50 @@ pub(crate) async fn plain_copy(directory: &Path) -> Result<f64> {
         let connector = TlsConnector::from(Arc::new(client));
         let mut stream =
             connector.connect(ServerName::try_from("bench").map_err(io::Error::other)?, stream).await?;
-        let (mut piece, mut total) = (vec![0; PIECE], 0);
-        loop {
-            match stream.read(&mut piece).await? {
-                0 => return Ok(total),
-                read => total += read,
-            }
-        }
+        take_all(&mut stream).await
     };
     let started = Instant::now();
     // Two tasks, as they would be two processes.
     let mut sender = tokio::task::JoinSet::new();
     sender.spawn(sending);
-    let total: io::Result<usize> = receiving.await;
+    let total: io::Result<u64> = receiving.await;
     let speed = total? as f64 / 1e6 / started.elapsed().as_secs_f64();
     while let Some(sent) = sender.join_next().await {
         sent??;
     }
     Ok(speed)
+}
+
+/// MB/s of the file through an agent, to a client that reads as the plain copy's does.
+pub(crate) async fn download(place: &Place, headers: &HeaderMap, bytes: u64) -> Result<f64> {
+    let Place::Agent(port, config) = place else { return Err("no agent".into()) };
+    let stream = TcpStream::connect(("127.0.0.1", *port)).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from("127.0.0.1")?;
+    let mut stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await?;
+    let mut head =
+        b"GET /v2/browse/get?volumeID=bench&path=/large HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n"
+            .to_vec();
+    for (name, value) in headers {
+        head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    head.extend(b"\r\n");
+    let started = Instant::now();
+    stream.write_all(&head).await?;
+    // Some hundred bytes of it are the answer's head.
+    let total = take_all(&mut stream).await?;
+    if !(bytes..bytes + 2000).contains(&total) {
+        return Err(format!("{total} bytes came of {bytes}").into());
+    }
+    Ok(bytes as f64 / 1e6 / started.elapsed().as_secs_f64())
+}
+
+async fn take_all(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<u64> {
+    let (mut piece, mut total) = (vec![0; PIECE], 0);
+    loop {
+        match stream.read(&mut piece).await? {
+            0 => return Ok(total),
+            read => total += read as u64,
+        }
+    }
 }
