@@ -13,7 +13,6 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::Fail;
 use super::http::{Dial, Http, Keep};
@@ -141,27 +140,6 @@ fn client_config(folder: &Path) -> Result<ClientConfig, Problem> {
 }
 
 impl Place {
-    async fn connect(&self) -> Result<Dialled, Fail> {
-        match &self.road {
-            #[cfg(unix)]
-            Road::Unix(path) => {
-                let stream = tokio::net::UnixStream::connect(path).await.map_err(|e| self.refused(e))?;
-                Ok(Dialled::new(stream, None))
-            }
-            #[cfg(windows)]
-            Road::Npipe(path) => {
-                let pipe = open_pipe(path).await.map_err(|e| self.refused(e))?;
-                Ok(Dialled::new(pipe, None))
-            }
-            Road::Tcp { host, port } => Ok(Dialled::new(self.tcp(host, *port).await?, None)),
-            Road::Tls { host, port, name, config } => {
-                let stream = self.tcp(host, *port).await?;
-                let stream = tls::handshake(Arc::clone(config), name.clone(), stream).await;
-                Ok(Dialled::new(stream.map_err(|e| self.shaking(e))?, None))
-            }
-        }
-    }
-
     async fn tcp(&self, host: &str, port: u16) -> Result<TcpStream, Fail> {
         let stream = TcpStream::connect((host, port)).await.map_err(|e| Fail::connecting(&self.at, e))?;
         tune(&stream).map_err(|e| Fail::connecting(&self.at, e))?;
@@ -190,10 +168,29 @@ impl Dial for Place {
         &self.at
     }
 
-    async fn dial(&self) -> Result<Dialled, Fail> {
-        let after = self.deadline;
-        let late = |_| Fail::Late { at: Arc::clone(&self.at), after };
-        timeout(after, self.connect()).await.map_err(late)?
+    fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    async fn connect(&self) -> Result<Dialled, Fail> {
+        match &self.road {
+            #[cfg(unix)]
+            Road::Unix(path) => {
+                let stream = tokio::net::UnixStream::connect(path).await.map_err(|e| self.refused(e))?;
+                Ok(Dialled::new(stream, None))
+            }
+            #[cfg(windows)]
+            Road::Npipe(path) => {
+                let pipe = open_pipe(path).await.map_err(|e| self.refused(e))?;
+                Ok(Dialled::new(pipe, None))
+            }
+            Road::Tcp { host, port } => Ok(Dialled::new(self.tcp(host, *port).await?, None)),
+            Road::Tls { host, port, name, config } => {
+                let stream = self.tcp(host, *port).await?;
+                let stream = tls::handshake(Arc::clone(config), name.clone(), stream).await;
+                Ok(Dialled::new(stream.map_err(|e| self.shaking(e))?, None))
+            }
+        }
     }
 
     fn distrusted(&self, source: io::Error) -> Fail {

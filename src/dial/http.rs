@@ -12,6 +12,7 @@ use http::{Extensions, HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::time::timeout;
 
 use super::Fail;
 use super::io::{Dialled, Distrust};
@@ -25,9 +26,19 @@ const READ_BUFFER: usize = 16 << 10;
 pub(super) trait Dial: Send + Sync + 'static {
     /// The place, for error messages.
     fn at(&self) -> &Arc<str>;
-    fn dial(&self) -> impl Future<Output = Result<Dialled, Fail>> + Send;
+    /// How long opening one may take, its TLS handshake included.
+    fn deadline(&self) -> Duration;
+    fn connect(&self) -> impl Future<Output = Result<Dialled, Fail>> + Send;
     /// What a certificate that is not accepted means there.
     fn distrusted(&self, source: std::io::Error) -> Fail;
+
+    fn dial(&self) -> impl Future<Output = Result<Dialled, Fail>> + Send {
+        async {
+            let after = self.deadline();
+            let late = |_| Fail::Late { at: Arc::clone(self.at()), after };
+            timeout(after, self.connect()).await.map_err(late)?
+        }
+    }
 }
 
 /// How many idle connections are kept, and for how long.

@@ -144,20 +144,6 @@ struct Peer {
 }
 
 impl Peer {
-    async fn connect(&self) -> Result<Dialled, Fail> {
-        let config = self.tls.borrow().clone().ok_or_else(|| Fail::NotReady { at: Arc::clone(&self.at) })?;
-        let name = self.expect.as_ref().map_or_else(|| Ok(any_node()), server_name);
-        let name = name.map_err(|e| self.distrusted(io::Error::other(e)))?;
-        let stream = TcpStream::connect(self.address).await.map_err(|e| Fail::connecting(&self.at, e))?;
-        tune(&stream).map_err(|e| Fail::connecting(&self.at, e))?;
-        let stream = tls::handshake(config, name, stream).await.map_err(|e| self.shaking(e))?;
-        let node = node_of(stream.get_ref().1.peer_certificates().unwrap_or_default());
-        if self.expect.is_some() && node != self.expect {
-            return Err(self.distrusted(io::Error::other("its certificate names another node")));
-        }
-        Ok(Dialled::new(stream, node))
-    }
-
     fn shaking(&self, error: io::Error) -> Fail {
         let at = Arc::clone(&self.at);
         match error.kind() {
@@ -176,10 +162,22 @@ impl Dial for Peer {
         &self.at
     }
 
-    async fn dial(&self) -> Result<Dialled, Fail> {
-        let after = self.deadline;
-        let late = |_| Fail::Late { at: Arc::clone(&self.at), after };
-        timeout(after, self.connect()).await.map_err(late)?
+    fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    async fn connect(&self) -> Result<Dialled, Fail> {
+        let config = self.tls.borrow().clone().ok_or_else(|| Fail::NotReady { at: Arc::clone(&self.at) })?;
+        let name = self.expect.as_ref().map_or_else(|| Ok(any_node()), server_name);
+        let name = name.map_err(|e| self.distrusted(io::Error::other(e)))?;
+        let stream = TcpStream::connect(self.address).await.map_err(|e| Fail::connecting(&self.at, e))?;
+        tune(&stream).map_err(|e| Fail::connecting(&self.at, e))?;
+        let stream = tls::handshake(config, name, stream).await.map_err(|e| self.shaking(e))?;
+        let node = node_of(stream.get_ref().1.peer_certificates().unwrap_or_default());
+        if self.expect.is_some() && node != self.expect {
+            return Err(self.distrusted(io::Error::other("its certificate names another node")));
+        }
+        Ok(Dialled::new(stream, node))
     }
 
     fn distrusted(&self, source: io::Error) -> Fail {
