@@ -11,6 +11,12 @@ for node in "${NODES[@]}"; do
   engine "$node" exec "$(agent_container "$node")" /swarmgate health || fail "swarmgate health on node $node"
 done
 
+# As little as it needs, as the compose file says.
+read -r readonly health <<<"$(engine 1 inspect -f '{{.HostConfig.ReadonlyRootfs}} {{json .State.Health}}' "$(agent_container 1)")"
+same "its root is read-only" true "$readonly"
+same "nothing checks its health from outside" null "$health"
+same "its capabilities: CHOWN, DAC_OVERRIDE, FOWNER" 000000000000000b "$(awk '/^CapEff/ { print $2 }' "/proc/$(agent_pid 1)/status")"
+
 shown=$(engine 1 exec "$(agent_container 1)" /swarmgate check)
 contains "check prints the effective configuration" tasks.swarmgate_agent "$shown"
 contains "and who owns the agents" 'association: ' "$shown"

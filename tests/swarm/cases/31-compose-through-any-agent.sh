@@ -2,7 +2,7 @@
 
 # Compose v2 comes with the newer engine's root; its own loader runs it on this machine.
 plugin=$NEWER/usr/libexec/docker/cli-plugins/docker-compose
-[ -x "$plugin" ] || { note "no Compose v2 here: not tried"; exit 0; }
+[ -x "$plugin" ] || skip "no Compose v2 here"
 dir=$(docker_config manager)
 mkdir -p "$dir/cli-plugins"
 printf '#!/bin/sh\nexec %s --library-path %s %s "$@"\n' "$(echo "$NEWER"/lib64/ld-linux-*)" \

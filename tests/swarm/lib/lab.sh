@@ -156,19 +156,23 @@ lab_up() {
 
 # Takes down only what carries the lab's names.
 lab_down() {
-  local node ids pid
-  for node in "${NODES[@]}"; do
-    ids=$(timeout 10 docker -H "unix://$LAB/n$node/docker.sock" ps -aq 2>/dev/null) || ids=
-    # shellcheck disable=SC2086
-    [ -z "$ids" ] || timeout 60 docker -H "unix://$LAB/n$node/docker.sock" rm -f $ids >/dev/null 2>&1 || true
-    stop_engine "$node" || true
-    for pid in $(node_pids "$node"); do kill -9 "$pid" 2>/dev/null || true; done
-    ip netns del "$TAG$node" 2>/dev/null || true
-    ip link del "v$TAG$node" 2>/dev/null || true
-    find /sys/fs/cgroup -depth -type d -path "*/$TAG$node*" -exec rmdir {} + 2>/dev/null || true
-  done
+  local node
+  for node in "${NODES[@]}"; do node_down "$node"; done
   ip link del "br-$TAG" 2>/dev/null || true
   rm -rf "$LAB" 2>/dev/null || { sync; rm -rf "$LAB"; } || echo "could not delete $LAB" >&2
+}
+node_down() {
+  local node=$1 ids pid
+  ids=$(timeout 10 docker -H "unix://$LAB/n$node/docker.sock" ps -aq 2>/dev/null) || ids=
+  # shellcheck disable=SC2086
+  [ -z "$ids" ] || timeout 60 docker -H "unix://$LAB/n$node/docker.sock" rm -f $ids >/dev/null 2>&1 || true
+  stop_engine "$node" || true
+  for pid in $(node_pids "$node"); do kill -9 "$pid" 2>/dev/null || true; done
+  ip netns del "$TAG$node" 2>/dev/null || true
+  ip link del "v$TAG$node" 2>/dev/null || true
+  ip neigh flush to "$NET.$node" 2>/dev/null || true   # the next one there has another hardware address
+  find /sys/fs/cgroup -depth -type d -path "*/$TAG$node*" -exec rmdir {} + 2>/dev/null || true
+  rm -rf "$LAB/n$node" 2>/dev/null || { sync; rm -rf "$LAB/n$node"; } || echo "could not delete $LAB/n$node" >&2
 }
 
 # tells BY COMMAND...: a change to a node or a service, by the engine of node BY. The CLI reads the object, changes it and
