@@ -25,23 +25,35 @@ const ADDRESSES: usize = 1024;
 /// What is asked, each by a loop of its own: an SRV question can take seconds where nobody answers it.
 pub(super) const RECORDS: [RecordType; 3] = [RecordType::A, RecordType::AAAA, RecordType::SRV];
 
+/// Three rounds in which a configured name led to none of our agents, while Swarm listed some: the name is wrong.
+const FRUITLESS: u32 = 3;
+
 pub(super) async fn follow(record: RecordType, shared: Arc<Shared>, mut pace: Pace) {
-    let mut warned = false;
+    let mut fruitless = 0;
     loop {
         let cluster = shared.membership.now();
         if let Some(name) = name(&shared, &cluster) {
-            match timeout(PATIENCE, look_up(record, &name, shared.config.listen.peer_port)).await {
-                Ok(Ok(found)) if !found.is_empty() => {
-                    warned |= judge(&shared, &cluster, &name, &found, warned);
-                    tell(record, &shared, &cluster, &name, found).await;
-                }
-                Ok(Ok(_)) => debug!(%name, %record, "DNS has no address; what it said before stays"),
-                Ok(Err(problem)) => debug!(%name, %record, %problem, "DNS failed; what it said before stays"),
-                Err(_) => debug!(%name, %record, "DNS is silent; what it said before stays"),
+            let found = answer(record, &name, shared.config.listen.peer_port).await;
+            fruitless = if is_fruitless(&cluster, &name, &found) { fruitless + 1 } else { 0 };
+            if fruitless == FRUITLESS && record == RecordType::A {
+                warn!(%name, "AGENT_CLUSTER_ADDR leads to no agent of this service; it can be left out");
+            }
+            if !found.is_empty() {
+                tell(record, &shared, &cluster, &name, found).await;
             }
         }
         pace.pause().await;
     }
+}
+
+/// Nothing where DNS has nothing, fails or is silent: what it said before stays.
+async fn answer(record: RecordType, name: &str, port: u16) -> BTreeSet<SocketAddr> {
+    match timeout(PATIENCE, look_up(record, name, port)).await {
+        Ok(Ok(found)) => return found,
+        Ok(Err(problem)) => debug!(%name, %record, %problem, "DNS failed; what it said before stays"),
+        Err(_) => debug!(%name, %record, "DNS is silent; what it said before stays"),
+    }
+    BTreeSet::new()
 }
 
 /// The agents' name, absolute, so that no search domain answers for it.
@@ -109,18 +121,13 @@ fn ip(data: &RData) -> Option<IpAddr> {
     }
 }
 
-/// Counts what Swarm does not confirm. A configured name that leads to none of the agents is told once.
-fn judge(shared: &Shared, cluster: &Cluster, name: &str, found: &BTreeSet<SocketAddr>, warned: bool) -> bool {
+/// Whether a name that is not the service's own leads to none of the agents that Swarm lists.
+fn is_fruitless(cluster: &Cluster, name: &str, found: &BTreeSet<SocketAddr>) -> bool {
     let Some(service) = &cluster.service else { return false };
     let unlisted = found.iter().filter(|at| !cluster.directory.contains_key(&at.ip())).count();
-    debug!(%name, found = found.len(), unlisted, "DNS answered; Swarm says who is a member");
-    let misled = shared.config.cluster.name.is_some() && unlisted == found.len();
-    if misled && !warned && !cluster.directory.is_empty() {
-        let better = format!("tasks.{}", service.name);
-        warn!(%name, %better, "AGENT_CLUSTER_ADDR leads to no agent of this service; it can be left out");
-        return true;
-    }
-    false
+    debug!(%name, found = found.len(), unlisted, "what DNS has; Swarm says who is a member");
+    let own = format!("tasks.{}.", service.name);
+    name != own && unlisted == found.len() && !cluster.directory.is_empty()
 }
 
 /// Where Swarm lists the agents nothing else is dialled; elsewhere only what is on a shared network.

@@ -25,6 +25,15 @@ agents_deploy() {
   [ "$(engine 1 service ls -q -f "name=$SERVICE" | wc -l)" = 1 ] || fail "the stack was not deployed"
 }
 
+# The update that a deployment began is over, on every node, and the agents are whole.
+rolled() {
+  until_true 3 update_is updating || true             # it begins a moment after the deployment; unless nothing changed
+  within 90 "the update ends" update_has_ended
+  within 60 "whole after the update" whole
+}
+update_is() { [ "$(engine 1 service inspect -f '{{with .UpdateStatus}}{{.State}}{{end}}' "$SERVICE")" = "$1" ]; }
+update_has_ended() { ! update_is updating && ! update_is rollback_started; }
+
 # The stack without its data: what stays is what the Swarm itself keeps.
 agents_remove() {
   local node
