@@ -4,6 +4,7 @@
 STACK=swarmgate
 SERVICE=${STACK}_agent
 OVERLAY=${STACK}_agents
+COMPOSE=docker-compose.agent.yml
 BINARY=${SWARMGATE_BIN:-$REPO/target/x86_64-unknown-linux-musl/release/swarmgate}
 
 # The image as released, from a binary that was built before: its own build stage would need base images.
@@ -21,7 +22,7 @@ agent_image() {
 agents_deploy() {
   engine 1 secret inspect swarmgate_cluster_secret >/dev/null 2>&1 ||
     openssl rand -hex 32 | engine 1 secret create swarmgate_cluster_secret - >/dev/null
-  (cd "$REPO" && engine 1 stack deploy -c docker-compose.agent.yml "$@" "$STACK" 2>&1 | grep -v 'could not be accessed on a registry') || true
+  (cd "$REPO" && engine 1 stack deploy -c "$COMPOSE" "$@" "$STACK" 2>&1 | grep -v 'could not be accessed on a registry') || true
   [ "$(engine 1 service ls -q -f "name=$SERVICE" | wc -l)" = 1 ] || fail "the stack was not deployed"
 }
 
