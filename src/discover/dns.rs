@@ -147,3 +147,35 @@ async fn tell(
     let label: Arc<str> = format!("{record} {name}").into();
     shared.tell(Event::Candidates(BTreeMap::from([(label, found)]))).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Member, NodeId, Reach, Role, Service};
+
+    #[test]
+    fn a_name_of_the_operators_is_fruitless_when_it_leads_to_no_listed_agent() {
+        let here = Member {
+            id: NodeId::parse("here").unwrap(),
+            host: "here".into(),
+            shown: "here".into(),
+            role: Role::Worker,
+            leader: false,
+            address: None,
+            reach: Reach::Here,
+            api: None,
+            agent_version: None,
+        };
+        let mut cluster = Cluster::alone(Kind::Swarm, here);
+        let listed: IpAddr = "10.0.1.2".parse().unwrap();
+        let at = |text: &str| BTreeSet::from([text.parse::<SocketAddr>().unwrap()]);
+        assert!(!is_fruitless(&cluster, "tasks.x.", &BTreeSet::new()), "no service has no list");
+        cluster.service = Some(Service { id: "id".into(), name: "agent".into(), task: None });
+        assert!(!is_fruitless(&cluster, "tasks.x.", &BTreeSet::new()), "Swarm lists nobody yet");
+        cluster.directory.insert(listed, NodeId::parse("there").unwrap());
+        assert!(is_fruitless(&cluster, "tasks.x.", &BTreeSet::new()));
+        assert!(is_fruitless(&cluster, "tasks.x.", &at("10.0.1.9:9002")));
+        assert!(!is_fruitless(&cluster, "tasks.x.", &at("10.0.1.2:9002")));
+        assert!(!is_fruitless(&cluster, "tasks.agent.", &BTreeSet::new()), "its own name, and DNS fails");
+    }
+}
