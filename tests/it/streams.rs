@@ -1,16 +1,25 @@
 //! Answers and bodies that last, or are large: each piece passes at once, and nothing piles up.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
-use crate::support::client::{piece, reply, whole};
+use crate::support::client::{Sent, piece, reply, whole};
 use crate::support::cluster::Setup;
-use crate::support::engine::{answers, samples};
+use crate::support::engine::{Engine, answers, samples};
 use crate::support::soon;
 
 const HOSTS: [&str; 2] = ["node1", "node2"];
+
+/// Large bodies have 64 MiB: several times what the kernel holds of one on its way.
+const PIECE: usize = 256 << 10;
+const PIECES: usize = 256;
 
 #[tokio::test]
 async fn followed_logs_and_events_pass_piece_by_piece_and_end_with_the_client() {
@@ -64,33 +73,51 @@ async fn a_stream_that_breaks_off_does_not_end_cleanly() {
     }
 }
 
-/// Resident memory of this process, all its tests together.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+/// A body whose pieces are made one by one as they are asked for, each with memory of its own; and how many were.
+fn made_as_asked(mut each: impl FnMut(usize) + Send + Sync + 'static) -> (Sent, Arc<AtomicUsize>) {
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let pieces = (0..PIECES).map(move |number| {
+        each(number);
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(Frame::data(numbered(number)))
+    });
+    (BodyExt::boxed(StreamBody::new(stream::iter(pieces))), made)
+}
+
+fn numbered(number: usize) -> Bytes {
+    Bytes::from(vec![u8::try_from(number).unwrap(); PIECE])
 }
 
 #[tokio::test]
 async fn a_large_upload_passes_two_agents_without_piling_up() {
-    const PIECE: usize = 256 << 10;
-    const PIECES: usize = 512;
     let cluster = Setup::fixed(&HOSTS).start().await;
     for (at, host) in HOSTS.iter().enumerate() {
-        let (before, bytes) = (resident(), Bytes::from(vec![7; PIECE]));
-        let mut most = before;
-        let pieces = (0..PIECES).map(move |number| {
-            if number % 16 == 0 {
-                most = most.max(resident());
-                assert!(most - before < (PIECE * PIECES) as u64 * 3 / 4, "{most} bytes from {before}");
+        let (read, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let reads = Arc::clone(&read);
+        cluster.engine(at).on("/images/load", move |request: http::Request<answers::Recorded>| {
+            let reads = Arc::clone(&reads);
+            async move {
+                let mut body = request.into_body();
+                while let Some(Ok(frame)) = body.frame().await {
+                    reads.fetch_add(frame.data_ref().map_or(0, Bytes::len), Ordering::Relaxed);
+                }
+                answers::empty(200)
             }
-            Ok(Frame::data(bytes.clone()))
         });
-        let body = BodyExt::boxed(StreamBody::new(stream::iter(pieces.collect::<Vec<_>>())));
+        // What has left the client and not reached its engine. It tells more than this process's memory, which other
+        // tests use at the same time.
+        let (arrived, most_on_its_way) = (Arc::clone(&read), Arc::clone(&most));
+        let (body, _) = made_as_asked(move |number| {
+            let on_its_way = number * PIECE - arrived.load(Ordering::Relaxed);
+            most_on_its_way.fetch_max(on_its_way, Ordering::Relaxed);
+        });
         let loaded =
             cluster.client(0).open("POST", "/v1.41/images/load?quiet=1", &[("X-Node", host)], body).await;
         assert_eq!(soon("the answer", reply(loaded)).await.status, 200);
-        assert_eq!(cluster.engine(at).loaded(), (PIECE * PIECES) as u64, "{host}");
+        assert_eq!(read.load(Ordering::Relaxed), PIECE * PIECES, "{host}");
+        let most = most.load(Ordering::Relaxed);
+        assert!((1..PIECE * PIECES / 2).contains(&most), "{host}: {most} bytes at once");
     }
 }
 
@@ -101,18 +128,68 @@ async fn an_upload_waits_for_an_engine_that_does_not_read() {
         let (started, inside) = tokio::sync::oneshot::channel();
         let (release, released) = tokio::sync::oneshot::channel();
         cluster.engine(at).on("/images/load", answers::hold(started, released));
-        let pieces = (0..64).map(|_| Ok(Frame::data(Bytes::from(vec![7; 256 << 10]))));
-        let body = BodyExt::boxed(StreamBody::new(stream::iter(pieces)));
+        let (body, made) = made_as_asked(|_| {});
         let client = cluster.client(0);
         let call =
             async { reply(client.open("POST", "/images/load", &[("X-Node", host)], body).await).await };
         let held = async {
-            inside.await.unwrap();
+            soon("it is inside", inside).await.unwrap();
+            let taken = cluster.stands_still(host, &made).await;
+            assert!(taken < PIECES / 2, "{host}: {taken} pieces were taken for an engine that takes none");
             assert_eq!(cluster.engine(at).loaded(), 0);
             release.send(()).unwrap();
         };
         let (loaded, ()) = tokio::join!(call, held);
-        assert_eq!((loaded.status, cluster.engine(at).loaded()), (200, 16 << 20), "{host}");
+        assert_eq!((loaded.status, cluster.engine(at).loaded()), (200, (PIECE * PIECES) as u64), "{host}");
+    }
+}
+
+/// Has an engine answer there with a body made as it can be sent, and counts the pieces.
+fn pours(engine: &Engine, path: &str) -> Arc<AtomicUsize> {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    engine.on(path, move |_| {
+        let (to, from) = mpsc::channel(1);
+        let count = Arc::clone(&count);
+        TaskTracker::new().spawn(async move {
+            for number in 0..PIECES {
+                if to.send(numbered(number)).await.is_err() {
+                    return;
+                }
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        std::future::ready(answers::fed(200, "application/x-tar", from, None))
+    });
+    sent
+}
+
+#[tokio::test]
+async fn a_large_answer_waits_for_a_client_that_does_not_read_and_then_arrives_whole() {
+    let cluster = Setup::fixed(&HOSTS).start().await;
+    let container = |host| format!("/containers/{}", samples::id(&samples::node_id(host), "container", 0));
+    let far = container(HOSTS[1]);
+    for (at, path) in [
+        (0, "/images/web/get".to_owned()),
+        (1, "/images/web/get".to_owned()),
+        (1, format!("{far}/export")),
+        (1, format!("{far}/archive")),
+        (1, format!("{far}/logs")),
+    ] {
+        let host = HOSTS[at];
+        let sent = pours(cluster.engine(at), &path);
+        let target = format!("{path}?path=/&stdout=1");
+        let answer = cluster.client(0).open("GET", &target, &[("X-Node", host)], whole("")).await;
+        assert_eq!(answer.status().as_u16(), 200, "{host}{path}");
+        let taken = cluster.stands_still(host, &sent).await;
+        assert!(taken < PIECES / 2, "{host}{path}: {taken} pieces were taken for nobody");
+        let (mut body, mut read) = (answer.into_body(), 0);
+        while let Some(frame) = soon("more of it", body.frame()).await {
+            let data = frame.expect("it is whole").into_data().expect("data");
+            assert_eq!(usize::from(data[0]), read / PIECE, "{host}{path} at {read}");
+            read += data.len();
+        }
+        assert_eq!(read, PIECE * PIECES, "{host}{path}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use swarmgate::app::{self, Agent};
@@ -15,7 +15,7 @@ use swarmgate::shutdown::{Ended, Shutdown};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::client::Client;
+use super::client::{Client, reply, whole};
 use super::engine::swarm::Swarm;
 use super::engine::{Engine, Script};
 use super::relay::Relay;
@@ -190,6 +190,25 @@ impl Cluster {
                 let mut association = node.running().agent.association.clone();
                 let known = association.wait_for(|known| !matches!(**known, Association::Unknown));
                 soon("the association is known", known).await.unwrap();
+            }
+        }
+    }
+
+    /// Waits until this count has stopped: it stays the same while twenty other requests take the same way, through
+    /// the first agent to that node. What it is then comes out.
+    pub(crate) async fn stands_still(&self, host: &str, count: &AtomicUsize) -> usize {
+        let mut connection = self.client(0).connect().await;
+        loop {
+            let before = count.load(Ordering::Relaxed);
+            for _ in 0..20 {
+                let ping = async {
+                    let pong = connection.send("GET", "/_ping", &[("X-Node", host)], whole("")).await;
+                    reply(pong.unwrap()).await.status
+                };
+                assert_eq!(soon("a pong", ping).await, 200, "{host}");
+            }
+            if count.load(Ordering::Relaxed) == before {
+                return before;
             }
         }
     }
