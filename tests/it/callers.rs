@@ -1,8 +1,13 @@
 //! Who may call: signatures, the association, and what strangers get.
 
+use std::io::ErrorKind;
+use std::time::Duration;
+
 use base64::Engine as _;
 use futures_util::StreamExt;
 use swarmgate::decide::ROUTES;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
 use crate::support::client::{reply, whole};
 use crate::support::cluster::Setup;
@@ -215,14 +220,25 @@ async fn too_many_failures_are_answered_429_and_good_requests_never() {
 
 #[tokio::test]
 async fn who_is_not_in_an_allowed_range_is_not_even_shaken_hands_with() {
-    let cluster = Setup::alone("node1").config(|_, config| {
-        config.listen.allow_from = vec![swarmgate::config::parse::cidr("10.0.0.0/8").unwrap()];
-    });
-    let cluster = cluster.start().await;
-    let mut tcp = tokio::net::TcpStream::connect(cluster.client(0).at).await.unwrap();
+    let allowing = async |range: &'static str| {
+        let setup = Setup::alone("node1").config(move |_, config| {
+            config.listen.allow_from = vec![swarmgate::config::parse::cidr(range).unwrap()];
+            // So long that who is not refused outright is waited for in vain.
+            config.limits.handshake = Duration::from_secs(600);
+        });
+        setup.start().await
+    };
+    let cluster = allowing("127.0.0.0/8").await;
+    assert_eq!(cluster.client(0).stranger().get("/ping").await.status, 204);
+
+    let cluster = allowing("10.0.0.0/8").await;
+    let refused = soon("the end of the handshake", cluster.client(0).shake_hands()).await.unwrap_err();
+    assert!(refused.kind() != ErrorKind::InvalidData, "an answer: {refused}");
+    // Who says nothing hears nothing either, and is not waited for.
+    let mut tcp = TcpStream::connect(cluster.client(0).at).await.unwrap();
     let mut heard = Vec::new();
-    let read = soon("it closes", tokio::io::AsyncReadExt::read_to_end(&mut tcp, &mut heard)).await;
-    assert!(read.is_err() || heard.is_empty());
+    let read = soon("it closes", tcp.read_to_end(&mut heard)).await;
+    assert!(heard.is_empty(), "{read:?}: {heard:?}");
 }
 
 #[tokio::test]

@@ -559,6 +559,39 @@ async fn a_client_that_never_reads_holds_up_its_engine_and_is_cut() {
 }
 
 #[tokio::test]
+async fn output_waits_for_a_client_that_does_not_read_and_then_arrives_whole() {
+    const PIECE: usize = 64 << 10;
+    const PIECES: usize = 1024;
+    let cluster = two().await;
+    for host in HOSTS {
+        let written = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::clone(&written);
+        let mut socket = scripted(&cluster, host, b"", move |mut stream| {
+            let counts = Arc::clone(&counts);
+            async move {
+                for number in 0..PIECES {
+                    stream.write_all(&[b'a' + (number % 26) as u8; PIECE]).await.unwrap();
+                    counts.fetch_add(1, Ordering::Relaxed);
+                }
+                stream.flush().await.unwrap();
+            }
+        })
+        .await;
+        let taken = cluster.stands_still(host, &written).await;
+        assert!(taken < PIECES / 2, "{host}: {taken} pieces were taken for nobody");
+        let mut shown = 0;
+        while shown < PIECE * PIECES {
+            let Some(Message::Text(text)) = next(&mut socket).await else {
+                panic!("{host}: ended at {shown}")
+            };
+            assert_eq!(usize::from(text.as_bytes()[0] - b'a'), shown / PIECE % 26, "{host} at {shown}");
+            shown += text.len();
+        }
+        assert_eq!((shown, closes(&mut socket).await), (PIECE * PIECES, 1000), "{host}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_floods_waits_for_the_engine_and_loses_nothing() {
     const PIECE: usize = 1 << 20;
     const PIECES: usize = 64;

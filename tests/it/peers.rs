@@ -200,13 +200,24 @@ async fn what_a_peer_asks_is_executed_here_or_refused_and_never_sent_on() {
 async fn without_the_cluster_secret_no_byte_of_http_is_read_on_the_peer_port() {
     let cluster = Setup::fixed(&HOSTS).start().await;
     let before = cluster.nodes[0].snapshot("now", |_| true).await;
-    let stranger = identity("a secret that somebody made up, of some length", cluster.nodes[1].id().as_str());
+    let made_up = Authority::derive(b"a secret that somebody made up, of some length").unwrap();
+    let ours = Authority::derive(CLUSTER_SECRET.as_bytes()).unwrap();
+    let peer = cluster.nodes[1].id();
+    // Who would take any agent, and shows a certificate of that secret.
+    let stranger = peer_tls(&[made_up, ours], &peer).unwrap();
     assert!(as_peer(&cluster.nodes[0], &stranger, "/_swarmgate/probe", &[]).await.is_err());
-    // A client without any certificate, and one without TLS.
+    let member = identity(CLUSTER_SECRET, peer.as_str());
+    assert_eq!(as_peer(&cluster.nodes[0], &member, "/_swarmgate/probe", &[]).await.unwrap().status, 200);
+    // A client of agents, without any certificate. In TLS 1.3 it learns at its first read that it is not let in.
     let anybody = crate::support::client::Client {
         at: cluster.nodes[0].peer_at(),
         signer: Some(cluster.signer.clone()),
     };
+    for path in ["/_swarmgate/probe", "/info"] {
+        let answer = anybody.connect().await.send("GET", path, &[], crate::support::client::whole("")).await;
+        assert!(answer.is_err(), "{path}: {answer:?}");
+    }
+    // And one without TLS.
     let mut tcp = TcpStream::connect(anybody.at).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut tcp, b"GET /info HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     let mut heard = Vec::new();

@@ -128,6 +128,11 @@ impl Client {
         Connection { sender, at: self.at, signer: self.signer.clone() }
     }
 
+    /// A connection on which nothing is said, or why there is none.
+    pub(crate) async fn shake_hands(&self) -> io::Result<TlsStream<TcpStream>> {
+        tls(self.at).await
+    }
+
     /// A connection for bytes.
     pub(crate) async fn wire(&self) -> Wire {
         Wire { stream: tls(self.at).await.unwrap(), unread: Vec::new(), signer: self.signer.clone() }
