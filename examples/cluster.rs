@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use engine::swarm::Swarm;
 use engine::{Engine, Script, samples};
-use swarmgate::app::{self, Agent};
+use swarmgate::app::{self, Agent, Fatal};
 use swarmgate::cli::Args;
 use swarmgate::config::Config;
 use swarmgate::model::{Cluster, Reach};
@@ -111,7 +111,7 @@ fn socket(directory: &Path, host: &str) -> std::path::PathBuf {
 
 /// One agent for each host; returns once each of them sees all.
 async fn agents(directory: &Path, secret: &str, shutdown: &Shutdown) -> Result<Vec<Agent>> {
-    let (public, peer) = (ports(&[9001, 9002, 9003])?, ports(&[0; 3])?);
+    let (public, peer) = ([9001, 9002, 9003], free_ports()?);
     let cluster_secret = random()?;
     let mut agents = Vec::new();
     for (at, host) in HOSTS.iter().enumerate() {
@@ -132,7 +132,7 @@ async fn agents(directory: &Path, secret: &str, shutdown: &Shutdown) -> Result<V
         let args = Args::from_flags(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]))?;
         let config = Config::from_args(&args).map_err(|problems| format!("{problems:?}"))?;
         telemetry::start(&config.log);
-        agents.push(app::start(config, shutdown).await?);
+        agents.push(start(config, shutdown).await?);
     }
     for agent in &mut agents {
         let all_answer = tokio::time::timeout(PATIENCE, agent.cluster.wait_for(|c| is_whole(c)));
@@ -146,13 +146,21 @@ fn is_whole(cluster: &Cluster) -> bool {
     cluster.members.len() == HOSTS.len() && cluster.members.values().all(|member| answers(member.reach))
 }
 
-/// These ports if all of them are free, else any that are.
-fn ports(wanted: &[u16]) -> std::io::Result<Vec<u16>> {
-    let bind = |port: &u16| TcpListener::bind(("127.0.0.1", *port));
-    let bound: std::io::Result<Vec<_>> = wanted.iter().map(bind).collect();
+/// On the port that it is to have, or on any where somebody has that one.
+async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent> {
+    let mut elsewhere = config.clone();
+    elsewhere.listen.port = 0;
+    match app::start(config, shutdown).await {
+        Err(Fatal::Bind { .. }) => Ok(app::start(elsewhere, shutdown).await?),
+        started => Ok(started?),
+    }
+}
+
+/// A port for each agent's peers that nobody has.
+fn free_ports() -> std::io::Result<Vec<u16>> {
     // All are held until each is known, so that none is given twice.
-    let bound = bound.or_else(|_| wanted.iter().map(|_| bind(&0)).collect::<std::io::Result<Vec<_>>>())?;
-    bound.iter().map(|listener| listener.local_addr().map(|address| address.port())).collect()
+    let bound = HOSTS.map(|_| TcpListener::bind(("127.0.0.1", 0)));
+    bound.into_iter().map(|listener| Ok(listener?.local_addr()?.port())).collect()
 }
 
 fn random() -> Result<String> {

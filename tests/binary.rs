@@ -2,6 +2,10 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#[path = "binary/running.rs"]
+mod running;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
