@@ -78,6 +78,9 @@ pub struct Candidate {
 pub enum Fail {
     #[error("ask the engine of node {node}")]
     Engine { node: String, source: dial::Fail },
+    /// Nothing of the request has reached it. `answer`: its agent's own words, for when there is nobody else to ask.
+    #[error("node {node}: its agent cannot ask its engine")]
+    NoEngine { node: String, answer: Box<Answer> },
     #[error("ask node {node}")]
     Peer { node: String, source: dial::Fail },
     #[error("node {node} gave no answer within {after:?}")]

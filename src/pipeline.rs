@@ -18,7 +18,7 @@ use crate::associate::Associations;
 use crate::body::Body;
 use crate::client::{Client, Side};
 use crate::decide::{
-    self, Access, Door, Facts, Origin, Pace, Plan, Route, Scope, Search, Step, Target, decide, gate,
+    self, Access, Door, Facts, Merge, Origin, Pace, Plan, Route, Scope, Search, Step, Target, decide, gate,
     table::route,
 };
 use crate::execute::{Answer, Asked, Executor, Fail, headers};
@@ -191,8 +191,7 @@ impl Pipeline {
         cluster: &Arc<Cluster>,
     ) -> Result<Answer, Failure> {
         let body = peeked(&plan, &asked);
-        let managed =
-            matches!(plan.route.scope, Scope::Manager) || wishes.manager_operation || body.is_some();
+        let managed = wants_manager(plan.route) || wishes.manager_operation || body.is_some();
         if managed && asked.declared_length().is_some_and(|length| length <= REPEATABLE) {
             asked.buffer(REPEATABLE).await?;
         }
@@ -226,6 +225,11 @@ impl Pipeline {
             Fail::Peer { source, .. } if source.nothing_sent() => {
                 Some(view.amended(id, |member| member.reach = Reach::Missing(Absence::Unreachable)))
             }
+            // Its agent answers; as a manager it is of no use to this request.
+            Fail::NoEngine { .. } => Some(view.amended(id, |member| member.role = Role::Worker)),
+            Fail::Engine { source, .. } if source.nothing_sent() => {
+                Some(view.amended(id, |member| member.role = Role::Worker))
+            }
             _ => None,
         }
     }
@@ -236,6 +240,11 @@ fn concerns_all(route: &Route) -> bool {
     matches!(route.scope, Scope::Cluster(Some(_)) | Scope::Owner(_, Search::Everywhere))
 }
 
+/// Whether a manager is asked when the client names no node.
+fn wants_manager(route: &Route) -> bool {
+    matches!(route.scope, Scope::Manager | Scope::Cluster(Some(Merge::Info)))
+}
+
 /// The body that decided where a request goes.
 fn peeked(plan: &Plan, asked: &Asked) -> Option<Bytes> {
     match &asked.body {
@@ -244,10 +253,10 @@ fn peeked(plan: &Plan, asked: &Asked) -> Option<Bytes> {
     }
 }
 
-/// An engine that is no manager says so in its own words where there is nobody else to ask.
+/// Who could not do it says so in its own words where there is nobody else to ask.
 fn last_word(fail: Fail) -> Result<Answer, Failure> {
     match fail {
-        Fail::StaleRole { answer, .. } => Ok(*answer),
+        Fail::StaleRole { answer, .. } | Fail::NoEngine { answer, .. } => Ok(*answer),
         fail => Err(fail.into()),
     }
 }

@@ -41,7 +41,8 @@ pub fn respond(
             let mut response = failed(&failure);
             set(&mut response, NODE, &cluster.me().shown);
             if origin == Origin::Peer {
-                response.headers_mut().insert(headers::FAILURE, HeaderValue::from_static("engine"));
+                let kind = if failure.left_engine_unasked() { headers::UNASKED } else { "engine" };
+                response.headers_mut().insert(headers::FAILURE, HeaderValue::from_static(kind));
             }
             response
         }

@@ -1,5 +1,5 @@
-//! A manager's word: the node list, and the tasks of the own service. The own engine's where it is a manager, else
-//! through the agent of one.
+//! A manager's word: the node list, and the tasks of the own service. The own engine's where it is a manager and
+//! answers, else through the agent of one.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -40,14 +40,12 @@ async fn ask_managers(shared: &Shared, cluster: &Cluster) -> Option<Roster> {
     None
 }
 
-/// Ourselves alone if we are one: what binds must be the own engine's word. Else the leader, then the others.
+/// Ourselves first if we are one: what binds must be the own engine's word, and while it has none somebody else must
+/// tell who leads now. Then the leader, then the others.
 fn managers(cluster: &Cluster) -> Vec<&Arc<Member>> {
-    if cluster.me().is_manager() {
-        return vec![cluster.me()];
-    }
     let reachable = cluster.members.values().filter(|m| m.is_manager() && m.is_reachable());
     let mut managers: Vec<_> = reachable.collect();
-    managers.sort_by_key(|m| !m.leader);
+    managers.sort_by_key(|m| (!m.is_here(), !m.leader));
     managers.truncate(MANAGERS_A_ROUND);
     managers
 }

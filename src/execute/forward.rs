@@ -6,7 +6,7 @@ use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::attend::Pulse;
-use super::{Asked, Executor, Fail, headers, relay};
+use super::{Answer, Asked, Executor, Fail, headers, relay};
 use crate::body::Body;
 use crate::decide::{Pace, Route};
 use crate::dial;
@@ -45,7 +45,13 @@ impl Executor {
             let _ = self.hints.try_send(Hint::StaleRole);
             return Err(Fail::Moved { node: node() });
         }
-        relay::relay(self, answer, asked, route, upgrade.is_some(), &node())
+        let unasked = answer.headers().get(headers::FAILURE).is_some_and(|kind| kind == headers::UNASKED);
+        let response = relay::relay(self, answer, asked, route, upgrade.is_some(), &node())?;
+        if unasked {
+            let answer = Box::new(Answer { response, by: Arc::clone(to), tally: None });
+            return Err(Fail::NoEngine { node: node(), answer });
+        }
+        Ok(response)
     }
 
     async fn send(

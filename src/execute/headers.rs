@@ -10,6 +10,8 @@ const MEANT: HeaderName = HeaderName::from_static("x-node");
 pub const CALLER: HeaderName = HeaderName::from_static("x-swarmgate-caller");
 /// On an answer of a peer: the answer is the agent's own failure, not its engine's word.
 pub const FAILURE: HeaderName = HeaderName::from_static("x-swarmgate-failure");
+/// Its value where the engine has certainly seen nothing of the request; `engine` otherwise.
+pub const UNASKED: &str = "unasked";
 /// On an answer: the version under which the engine was really asked.
 pub const API_VERSION: HeaderName = HeaderName::from_static("x-node-api-version");
 

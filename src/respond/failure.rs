@@ -103,6 +103,11 @@ impl Failure {
         }
     }
 
+    /// Whether the engine has certainly seen nothing of the request, because nobody can ask it now.
+    pub(super) fn left_engine_unasked(&self) -> bool {
+        matches!(self, Self::Execute(Fail::Engine { source, .. }) if source.nothing_sent())
+    }
+
     /// Whether what follows on the connection cannot be trusted to be a request.
     pub(super) fn ends_connection(&self) -> bool {
         let unread = matches!(self, Self::Agent(agent_api::Fail::Browse(fail)) if fail.leaves_body());
@@ -249,6 +254,9 @@ fn of_fail(fail: &Fail) -> (StatusCode, String) {
     match fail {
         Fail::Engine { node, source } => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("{node}: engine unavailable: {}", chain(source)))
+        }
+        Fail::NoEngine { node, .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{node}: engine unavailable"))
         }
         Fail::Peer { node, source } => (StatusCode::BAD_GATEWAY, format!("{node}: {}", chain(source))),
         Fail::Silent { node, after } => {

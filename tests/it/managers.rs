@@ -200,6 +200,54 @@ async fn a_manager_whose_agent_just_died_is_replaced_by_another() {
 }
 
 #[tokio::test]
+async fn a_manager_whose_engine_is_gone_leaves_its_work_to_another() {
+    let mut cluster = Setup::swarm(&HOSTS, 2).start().await;
+    cluster.nodes[0].stop_engine().await;
+    for (at, entry) in HOSTS.iter().enumerate() {
+        let client = cluster.client(at);
+        cluster.engine(1).forget();
+        for (path, headers) in [("/services", &[][..]), ("/version", &[MANAGER]), ("/info", &[])] {
+            let answer = client.get_with(path, headers).await;
+            let said = (answer.status, answer.header("x-node"));
+            assert_eq!(said, (200, "node2"), "{path} through {entry}: {}", answer.text());
+        }
+        let body = r#"{"Name":"shop"}"#;
+        for (path, headers) in [("/services/create", &[][..]), ("/containers/create", &[MANAGER])] {
+            let made = client.call("POST", path, headers, body).await;
+            let said = (made.status, made.header("x-node"));
+            assert_eq!(said, (201, "node2"), "{path} through {entry}: {}", made.text());
+            let seen = cluster.engine(1).seen();
+            let bodies: Vec<_> = seen.iter().filter(|s| s.path() == path).map(Seen::body).collect();
+            assert_eq!(bodies, [body.as_bytes()], "{path} through {entry}");
+        }
+        let overlay = r#"{"Name":"n","Driver":"overlay"}"#;
+        let made = client.call("POST", "/networks/create", &[], overlay).await;
+        assert_eq!((made.status, made.header("x-node")), (201, "node2"), "{}", made.text());
+        // Who is named is meant.
+        let named = client.get_with("/services", &[("X-Node", "node1")]).await;
+        assert_eq!((named.status, named.header("x-node")), (503, "node1"), "through {entry}");
+        assert!(named.message().contains("engine unavailable"), "{}", named.message());
+    }
+    cluster.nodes[1].stop_engine().await;
+    for at in 0..3 {
+        let refused = cluster.client(at).get("/services").await;
+        assert_eq!(refused.status, 503, "{}", refused.text());
+        assert!(refused.message().contains("engine unavailable"), "{}", refused.message());
+    }
+}
+
+#[tokio::test]
+async fn who_leads_is_asked_of_other_managers_while_the_own_engine_is_gone() {
+    let mut cluster = Setup::swarm(&HOSTS, 3).start().await;
+    cluster.nodes[0].stop_engine().await;
+    cluster.swarm().change_node("node1", |node| node.is_leader = false);
+    cluster.swarm().change_node("node3", |node| node.is_leader = true);
+    cluster.nodes[0].thinks("node3", "leads", |m| m.leader).await;
+    cluster.nodes[0].thinks("node1", "does not lead", |m| !m.leader).await;
+    assert_eq!(cluster.client(0).get_with("/version", &[MANAGER]).await.header("x-node"), "node3");
+}
+
+#[tokio::test]
 async fn promoted_and_demoted_nodes_are_followed() {
     let cluster = Setup::swarm(&HOSTS, 1).start().await;
     cluster.swarm().change_node("node3", |node| node.is_manager = true);
