@@ -14,14 +14,18 @@ use crate::decide::{Route, Scope};
 const SENTENCE: usize = 16 << 10;
 /// 5 s: a sentence that takes longer is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The engine's words, the same from 1.24 on.
+/// The engine's words with a 503, the same from 1.24 on.
 const WORDS: &[u8] = b"not a swarm manager";
+/// With a 403, where an overlay is to be made.
+const NETWORK_WORDS: &[u8] = b"multi-host network from a worker node";
 
-/// Passes an answer on, unless it is an engine's 503 that says it is no manager.
+/// Passes an answer on, unless it is an engine's refusal that says it is no manager.
 pub(super) async fn check(route: &Route, answer: Answer) -> Result<Answer, Fail> {
-    if !matches!(route.scope, Scope::Manager) || answer.response.status() != StatusCode::SERVICE_UNAVAILABLE {
-        return Ok(answer);
-    }
+    let words = match answer.response.status() {
+        StatusCode::SERVICE_UNAVAILABLE if route.peek || matches!(route.scope, Scope::Manager) => WORDS,
+        StatusCode::FORBIDDEN if route.peek => NETWORK_WORDS,
+        _ => return Ok(answer),
+    };
     let Answer { response, by, tally } = answer;
     let (mut head, mut body) = response.into_parts();
     let mut said = BytesMut::new();
@@ -38,7 +42,7 @@ pub(super) async fn check(route: &Route, answer: Answer) -> Result<Answer, Fail>
     // What has come by then is judged and passed on.
     let _ = tokio::time::timeout(PATIENCE, reading).await;
     head.headers.remove(header::CONTENT_LENGTH);
-    let is_none = memchr::memmem::find(&said, WORDS).is_some();
+    let is_none = memchr::memmem::find(&said, words).is_some();
     let node = by.shown.to_string();
     let answer = Answer { response: Response::from_parts(head, Body::from(said.freeze())), by, tally };
     if is_none { Err(Fail::StaleRole { node, answer: Box::new(answer) }) } else { Ok(answer) }

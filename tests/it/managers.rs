@@ -248,6 +248,48 @@ async fn who_leads_is_asked_of_other_managers_while_the_own_engine_is_gone() {
 }
 
 #[tokio::test]
+async fn a_manager_that_was_demoted_unnoticed_and_refuses_an_overlay_is_replaced() {
+    let cluster = Setup::swarm(&HOSTS, 2).start().await;
+    let refusal =
+        |status, text: &str| answers::respond(status, answers::JSON, json!({ "message": text }).to_string());
+    let body = r#"{"Name":"n","Driver":"overlay"}"#;
+    for (status, text) in [
+        (
+            403,
+            "Cannot create a multi-host network from a worker node. Please create the network from a manager node.",
+        ),
+        (503, NO_MANAGER),
+    ] {
+        cluster.engine(0).on("/networks/create", refusal(status, text));
+        for at in [0, 2] {
+            cluster.forget();
+            let made = cluster.client(at).call("POST", "/networks/create", &[], body).await;
+            assert_eq!((made.status, made.header("x-node")), (201, "node2"), "{text}: {}", made.text());
+            assert_eq!(cluster.asked("/networks/create"), ["node1", "node2"], "through {}", HOSTS[at]);
+            assert_eq!(cluster.engine(1).saw("/networks/create").await.body(), body.as_bytes());
+        }
+        // Who is named has the only word, and the last one where there is no other manager.
+        let named = cluster.client(2).call("POST", "/networks/create", &[("X-Node", "node1")], body).await;
+        assert_eq!(
+            (named.status, named.message(), named.header("x-node")),
+            (status, text.to_owned(), "node1")
+        );
+        cluster.engine(1).on("/networks/create", refusal(status, text));
+        let refused = cluster.client(2).call("POST", "/networks/create", &[], body).await;
+        assert_eq!(
+            (refused.status, refused.message(), refused.header("x-node")),
+            (status, text.to_owned(), "node2")
+        );
+        cluster.engine(1).off("/networks/create");
+    }
+    cluster.engine(0).on("/networks/create", refusal(403, "a plugin denies"));
+    cluster.forget();
+    let refused = cluster.client(2).call("POST", "/networks/create", &[], body).await;
+    assert_eq!((refused.status, refused.message()), (403, "a plugin denies".to_owned()));
+    assert_eq!(cluster.asked("/networks/create"), ["node1"]);
+}
+
+#[tokio::test]
 async fn promoted_and_demoted_nodes_are_followed() {
     let cluster = Setup::swarm(&HOSTS, 1).start().await;
     cluster.swarm().change_node("node3", |node| node.is_manager = true);
