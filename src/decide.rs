@@ -52,8 +52,13 @@ pub enum Step {
         asked: Vec<Arc<Member>>,
         missing: Vec<Absent>,
     },
-    /// The own engine; this manager where that does not know the network. Reachable as far as is known.
-    LocalOr(Arc<Member>),
+    /// The own engine; where that does not know the network, a manager.
+    LocalOr {
+        /// Reachable as far as is known.
+        manager: Option<Arc<Member>>,
+        /// Without one: the managers that cannot be asked.
+        missing: Vec<Absent>,
+    },
     /// The body has a say: buffer it and decide again.
     Peek,
 }
@@ -238,8 +243,12 @@ fn to_owner(scope: Scope, cluster: &Cluster) -> Step {
             Step::Locate { asked, missing }
         }
         Scope::Owner(_, Search::Managers) if cluster.kind == Kind::Swarm && !cluster.me().is_manager() => {
-            // Without one the own engine's word is all there is.
-            cluster.designated_manager().map_or(Step::Local, |manager| Step::LocalOr(Arc::clone(manager)))
+            let manager = cluster.designated_manager().cloned();
+            let missing = match manager {
+                Some(_) => Vec::new(),
+                None => everyone(cluster).1.into_iter().filter(|(member, _)| member.is_manager()).collect(),
+            };
+            Step::LocalOr { manager, missing }
         }
         _ => Step::Local,
     }

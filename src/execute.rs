@@ -142,7 +142,9 @@ impl Executor {
             Step::Locate { asked: members, missing } => {
                 self.locate(plan.route, locate::Among { members, missing }, asked, cluster).await
             }
-            Step::LocalOr(manager) => self.swarm_network(plan.route, &manager, asked, cluster).await,
+            Step::LocalOr { manager, missing } => {
+                self.swarm_network(plan.route, manager.as_ref().ok_or(missing), asked, cluster).await
+            }
             // The pipeline answers these itself; they never reach an executor.
             Step::Own(_) | Step::Peek => Err(Fail::AllFailed { nodes: Vec::new(), tally: Tally::default() }),
         }

@@ -267,7 +267,7 @@ fn executor_of(plan: &Plan, cluster: &Cluster) -> Option<NodeId> {
         Step::Local => Some(cluster.here.clone()),
         Step::Forward(member) => Some(member.id.clone()),
         // What one of several answered is not undone by another.
-        Step::Own(_) | Step::FanOut { .. } | Step::Locate { .. } | Step::LocalOr(_) | Step::Peek => None,
+        Step::Own(_) | Step::FanOut { .. } | Step::Locate { .. } | Step::LocalOr { .. } | Step::Peek => None,
     }
 }
 

@@ -6,11 +6,11 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::fanout::{Part, Question};
-use super::{Answer, Asked, Executor, Fail};
-use crate::decide::Route;
+use super::fanout::{BUSY, Missed, Part, Question, missed, unheard};
+use super::{Answer, Asked, Executor, Fail, Tally};
+use crate::decide::{Absent, Route};
 use crate::model::api_path::ApiPath;
-use crate::model::{Cluster, Member};
+use crate::model::{Absence, Cluster, Member};
 
 /// The part of a network's inspect that says whose it is.
 #[derive(Deserialize)]
@@ -21,11 +21,15 @@ struct Network {
 }
 
 impl Executor {
-    /// The own engine's answer, unless it refuses and `manager` knows a network of the Swarm by that name.
+    /// The own engine's answer, unless it refuses and `manager` knows a network of the Swarm by that name. Without one:
+    /// the managers that cannot be asked.
+    ///
+    /// # Errors
+    /// The own engine does not know it, and no manager was heard that might: [`Fail::Unheard`].
     pub(super) async fn swarm_network(
         &self,
         route: &Route,
-        manager: &Arc<Member>,
+        manager: Result<&Arc<Member>, Vec<Absent>>,
         asked: &mut Asked,
         cluster: &Arc<Cluster>,
     ) -> Result<Answer, Fail> {
@@ -33,13 +37,24 @@ impl Executor {
         let own = Answer { response, by: Arc::clone(cluster.me()), tally: None };
         // Which network is meant: a manager alone knows if there is none here; else it is the one that is here, and
         // a namesake on the manager must not be taken for it.
-        let knows = match (own.response.status(), &asked.method) {
+        let unknown_here = match (own.response.status(), &asked.method) {
             _ if !asked.can_repeat() => return Ok(own),
-            (StatusCode::NOT_FOUND, _) => manager,
-            (StatusCode::FORBIDDEN | StatusCode::SERVICE_UNAVAILABLE, &Method::DELETE) => cluster.me(),
+            (StatusCode::NOT_FOUND, _) => true,
+            (StatusCode::FORBIDDEN | StatusCode::SERVICE_UNAVAILABLE, &Method::DELETE) => false,
             _ => return Ok(own),
         };
-        let Some((part, id)) = self.known(knows, asked).await else { return Ok(own) };
+        let manager = match manager {
+            Ok(manager) => manager,
+            Err(missing) if unknown_here => return Err(not_heard(route, asked, &[], &missing, cluster)),
+            Err(_) => return Ok(own),
+        };
+        let knows = if unknown_here { manager } else { cluster.me() };
+        let (part, id) = match self.known(knows, asked).await {
+            Ok(Some(known)) => known,
+            Err(missed) if missed.reason == BUSY => return Err(Fail::Busy),
+            Err(missed) if unknown_here => return Err(not_heard(route, asked, &[missed], &[], cluster)),
+            Ok(None) | Err(_) => return Ok(own),
+        };
         if asked.method == Method::GET {
             return Ok(part.into_answer());
         }
@@ -56,8 +71,9 @@ impl Executor {
         Ok(Answer { response, by: Arc::clone(manager), tally: None })
     }
 
-    /// What this node's engine says of the Swarm's network that is meant, and the network's full id.
-    async fn known(&self, member: &Arc<Member>, asked: &mut Asked) -> Option<(Part, String)> {
+    /// What this node's engine says of the Swarm's network that is meant, and the network's full id. `None`: it knows
+    /// none.
+    async fn known(&self, member: &Arc<Member>, asked: &mut Asked) -> Result<Option<(Part, String)>, Missed> {
         let lease = Mutex::new(self.budget.lease());
         let question = Question::of(asked, asked.path.version());
         // Its own networks come before the Swarm's where they share a name.
@@ -66,8 +82,25 @@ impl Executor {
             (query, _) if query.contains("scope=") => query.to_owned(),
             (query, _) => format!("{query}&scope=swarm"),
         };
-        let part = self.part(member, &question, &query, &lease).await.ok()?;
-        let network: Network = serde_json::from_slice(&part.body).ok()?;
-        (part.status == StatusCode::OK && network.scope == "swarm").then_some((part, network.id))
+        let part = self.part(member, &question, &query, &lease).await?;
+        match part.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            status => return Err(missed(member, "engine", &status)),
+        }
+        let network: Network =
+            serde_json::from_slice(&part.body).map_err(|error| missed(member, "malformed", &error))?;
+        Ok((network.scope == "swarm").then_some((part, network.id)))
     }
+}
+
+/// Whoever was asked knows no such network; who should have been asked beside it was not heard.
+fn not_heard(route: &Route, asked: &Asked, missed: &[Missed], absent: &[Absent], cluster: &Cluster) -> Fail {
+    let mut missing = unheard(missed, absent, cluster);
+    if missing.is_empty() {
+        // No manager is known at all.
+        missing.push(("swarm".to_owned(), Absence::Unreachable.as_str()));
+    }
+    let reference = route.named(&asked.path).to_owned();
+    Fail::Unheard { what: "network", reference, tally: Tally { answered: 1, of: 1 + missing.len(), missing } }
 }

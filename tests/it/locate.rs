@@ -440,3 +440,42 @@ async fn a_network_of_the_swarm_that_a_workers_engine_does_not_know_is_a_manager
         assert_eq!(missing.message(), "network shop not found");
     }
 }
+
+#[tokio::test]
+async fn a_network_that_a_worker_does_not_know_is_not_said_to_be_gone_while_no_manager_was_heard() {
+    let mut cluster = Setup::swarm(&HOSTS, 1).start().await;
+    let unknown = answers::respond(404, answers::JSON, "{\"message\":\"network shop not found\"}\n");
+    cluster.engine(1).on("/networks/shop", unknown);
+    let check = async |cluster: &Cluster, reason: &str| {
+        for method in ["GET", "DELETE"] {
+            let refused = cluster.client(1).call(method, "/networks/shop", &[], "").await;
+            let said = (refused.status, refused.header("content-type"), refused.header("x-node-errors"));
+            assert_eq!(said, (503, answers::JSON, &*format!("node1={reason}")), "{}", refused.text());
+            let message = refused.message();
+            assert!(message.starts_with("No such network: shop"), "{message}");
+            assert!(message.contains(&format!("node1 ({reason})")), "{message}");
+        }
+    };
+    for (reason, rule) in [
+        ("engine", Rule::HangUp),
+        ("engine", answers::respond(503, answers::JSON, r#"{"message":"no leader"}"#)),
+        ("malformed", answers::garbage()),
+        ("malformed", answers::truncated(r#"{"Id":"a","Scope":"swarm""#)),
+    ] {
+        cluster.engine(0).on("GET /networks/shop", rule);
+        check(&cluster, reason).await;
+    }
+    cluster.engine(0).off("GET /networks/shop");
+    let missing = cluster.client(1).get("/networks/shop").await;
+    assert_eq!((missing.status, missing.message()), (404, "network shop not found".to_owned()));
+    cluster.nodes[0].stop_engine().await;
+    check(&cluster, "engine").await;
+    // No manager that could be asked.
+    cluster.nodes[0].kill().await;
+    cluster.nodes[1].thinks("node1", "is missing", |m| !m.is_reachable()).await;
+    check(&cluster, "refused").await;
+    // What is there is there, and who is named has the only word.
+    assert_eq!(cluster.client(1).get("/networks/bridge").await.status, 200);
+    let named = cluster.client(1).get_with("/networks/shop", &[("X-Node", "node2")]).await;
+    assert_eq!((named.status, named.message()), (404, "network shop not found".to_owned()));
+}

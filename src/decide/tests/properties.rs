@@ -55,7 +55,10 @@ fn any_request() -> impl Strategy<Value = String> {
 fn members_of(step: &Step) -> Vec<&Arc<Member>> {
     match step {
         Step::Own(_) | Step::Local | Step::Peek => Vec::new(),
-        Step::Forward(member) | Step::LocalOr(member) => vec![member],
+        Step::Forward(member) => vec![member],
+        Step::LocalOr { manager, missing } => {
+            manager.iter().chain(missing.iter().map(|(member, _)| member)).collect()
+        }
         Step::Locate { asked, missing } => {
             asked.iter().chain(missing.iter().map(|(member, _)| member)).collect()
         }
@@ -84,8 +87,14 @@ proptest! {
                 prop_assert!(asked.iter().all(|member| member.is_reachable()));
                 prop_assert_eq!(asked.len() + missing.len(), cluster.members.len());
             }
-            Step::LocalOr(other) => {
+            Step::LocalOr { manager: Some(other), missing } => {
                 prop_assert!(other.id != cluster.here && other.is_reachable() && other.is_manager());
+                prop_assert!(missing.is_empty());
+            }
+            Step::LocalOr { manager: None, missing } => {
+                prop_assert!(missing.iter().all(|(member, _)| member.is_manager()));
+                let managers = cluster.members.values().filter(|member| member.is_manager());
+                prop_assert_eq!(missing.len(), managers.count(), "all of them are missing");
             }
             Step::Own(_) | Step::Local | Step::Peek => {}
         }

@@ -42,7 +42,12 @@ fn told(request: &str, cluster: &Cluster) -> String {
         Ok(Plan { step: Step::Locate { asked, missing }, .. }) => {
             format!("one of {} without {}", ids(&asked), absent(&missing))
         }
-        Ok(Plan { step: Step::LocalOr(manager), .. }) => format!("local or {}", manager.id),
+        Ok(Plan { step: Step::LocalOr { manager: Some(manager), .. }, .. }) => {
+            format!("local or {}", manager.id)
+        }
+        Ok(Plan { step: Step::LocalOr { manager: None, missing }, .. }) => {
+            format!("local without {}", absent(&missing))
+        }
         Err(refuse) => {
             let whole = format!("{refuse:?}");
             whole.split([' ', '{']).next().unwrap_or_default().to_owned()
@@ -192,7 +197,7 @@ fn without_a_manager_only_managers_are_missed() {
         ("GET /info docker", info),
         ("POST /networks/create ={\"Driver\":\"overlay\"}", "NoManager"),
         ("POST /networks/create ={\"Driver\":\"bridge\"}", "local"),
-        ("GET /networks/n", "local"),
+        ("GET /networks/n", "local without m1aa=timeout+m2aa=timeout"),
         ("GET /containers/web/top", "local"),
     ];
     check(&lost, &rows);
