@@ -92,7 +92,7 @@ pub enum Fail {
     #[error("node {node} switched protocols unasked")]
     Unasked { node: String },
     #[error("node {node} is not where it was")]
-    Moved { node: String },
+    Moved { id: NodeId, node: String },
     #[error("no node gave a usable answer")]
     AllFailed { nodes: Vec<(String, String)>, tally: Tally },
     #[error("a partial answer was refused")]

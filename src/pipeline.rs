@@ -36,7 +36,8 @@ const LOGGED: usize = 256;
 /// 1 MiB: no body of a manager route is larger (a config's or secret's data are at most half of it).
 const REPEATABLE: usize = 1 << 20;
 
-/// 1 s: at a start the node list is there within a fraction of it, and a list that waits is better than a short one.
+/// 1 s: at a start, or when it is asked for anew, the node list is there within a fraction of it, and a list that waits
+/// is better than a short one.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// What all requests share.
@@ -202,6 +203,18 @@ impl Pipeline {
                 Ok(answer) => return Ok(answer),
                 Err(fail) => fail,
             };
+            if let Fail::Moved { id, .. } = &fail
+                && asked.can_repeat()
+                && !std::mem::replace(&mut asked.again, true)
+            {
+                view = self.renewed(&view, id).await;
+                plan = decide(&facts(&asked, wishes, body.as_deref()), &view)?;
+                match plan.step {
+                    // Its name is ours now.
+                    Step::Own(_) | Step::Peek => return last_word(fail),
+                    _ => continue,
+                }
+            }
             let repeat = managed && asked.can_repeat();
             let amended = executor.as_ref().filter(|_| repeat).and_then(|id| self.without(&view, id, &fail));
             let Some(amended) = amended else { return last_word(fail) };
@@ -213,6 +226,14 @@ impl Pipeline {
                 Ok(_) | Err(_) => return last_word(fail),
             }
         }
+    }
+
+    /// The first snapshot in which that node is another, or elsewhere; after a moment whatever there is.
+    async fn renewed(&self, view: &Cluster, id: &NodeId) -> Arc<Cluster> {
+        let mut membership = self.membership.clone();
+        let moved = |cluster: &Arc<Cluster>| cluster.members.get(id) != view.members.get(id);
+        let _ = tokio::time::timeout(SETTLE, membership.wait_for(moved)).await;
+        Arc::clone(&self.membership.borrow())
     }
 
     /// The snapshot without the manager that failed, if asking another one is safe.

@@ -28,6 +28,8 @@ pub struct Asked {
     pub dialect: Dialect,
     /// `X-Node-Strict`: a partial answer is an error.
     pub strict: bool,
+    /// Asked once more, after a node took it for another's: the answer counts as it is.
+    pub again: bool,
     pub upgrade: Option<OnUpgrade>,
     pub client: Arc<Client>,
 }
@@ -45,6 +47,7 @@ impl Asked {
             caller,
             dialect: Dialect::Docker,
             strict: false,
+            again: false,
             client,
         }
     }

@@ -24,6 +24,8 @@ use crate::model::{Absence, ApiVersion, Caller, Cluster, Dialect, Hint, Member};
 
 /// No word for `X-Node-Errors`: it is not the node that is at fault.
 pub(super) const BUSY: &str = "busy";
+/// Nor is this: who is where has changed, and all is asked once more.
+pub(super) const MOVED: &str = "moved";
 
 /// 4 KiB: a quarter of the read buffer that a frame may pin.
 const SMALL: usize = 4 << 10;
@@ -60,6 +62,8 @@ pub(super) struct Question<'a> {
     /// The version to ask under; the client's, else one that all nodes have, so that the parts have one shape.
     pub(super) version: Option<ApiVersion>,
     pub(super) sizes: bool,
+    /// Whether the answer counts as it is, because nobody will ask again.
+    pub(super) again: bool,
 }
 
 impl<'a> Question<'a> {
@@ -68,6 +72,7 @@ impl<'a> Question<'a> {
         Self {
             version,
             sizes: ["size=1", "size=true", "size=True"].iter().any(|on| asked.query.contains(on)),
+            again: asked.again || !asked.can_repeat(),
             headers: &asked.headers,
             caller: &asked.caller,
             path: &asked.path,
@@ -100,9 +105,7 @@ impl Executor {
         let asking =
             selected.queries.iter().map(|(member, query)| self.part(member, &question, query, &lease));
         let (mut parts, mut missed) = split(join_all(asking).await);
-        if missed.iter().any(|missed| missed.reason == BUSY) {
-            return Err(Fail::Busy);
-        }
+        nobodys_fault(&missed)?;
         if let Some(refused) = refused_alike(&parts, &missed) {
             return Ok(parts.swap_remove(refused).into_answer());
         }
@@ -205,11 +208,8 @@ impl Executor {
         }
         if head.status == StatusCode::MISDIRECTED_REQUEST {
             let _ = self.hints.try_send(Hint::StaleRole);
-            return Err(missed(
-                member,
-                Absence::Unreachable.as_str(),
-                &"its address has passed to another node",
-            ));
+            let reason = if question.again { Absence::Unreachable.as_str() } else { MOVED };
+            return Err(missed(member, reason, &"its address has passed to another node"));
         }
         if head.headers.contains_key(headers::FAILURE) {
             return Err(missed(member, "engine", &"its agent cannot reach the engine"));
@@ -327,6 +327,21 @@ impl Gathered {
 
 pub(super) fn missed(member: &Arc<Member>, reason: &'static str, detail: &dyn std::fmt::Display) -> Missed {
     Missed { member: Arc::clone(member), reason, detail: detail.to_string() }
+}
+
+/// What ends the whole request, because no node is to blame for it.
+pub(super) fn nobodys_fault(missed: &[Missed]) -> Result<(), Fail> {
+    for missed in missed {
+        match missed.reason {
+            BUSY => return Err(Fail::Busy),
+            MOVED => {
+                let (id, node) = (missed.member.id.clone(), missed.member.shown.to_string());
+                return Err(Fail::Moved { id, node });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn split(answers: Vec<Result<Part, Missed>>) -> (Vec<Part>, Vec<Missed>) {

@@ -43,7 +43,7 @@ impl Executor {
         if answer.status() == StatusCode::MISDIRECTED_REQUEST {
             // Its address has passed to another node.
             let _ = self.hints.try_send(Hint::StaleRole);
-            return Err(Fail::Moved { node: node() });
+            return Err(Fail::Moved { id: to.id.clone(), node: node() });
         }
         let unasked = answer.headers().get(headers::FAILURE).is_some_and(|kind| kind == headers::UNASKED);
         let response = relay::relay(self, answer, asked, route, upgrade.is_some(), &node())?;

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::budget::Lease;
-use super::fanout::{BUSY, Missed, Part, Question, missed, split, unheard};
+use super::fanout::{Missed, Part, Question, missed, nobodys_fault, split, unheard};
 use super::slices::Slices;
 use super::{Answer, Asked, Candidate, Executor, Fail, Tally};
 use crate::body::Body;
@@ -88,9 +88,7 @@ impl Executor {
         let question = Question::of(asked, asked.path.version());
         let (parts, mut missed) =
             split(self.until_settled(&among, &question, &asked.query, reference, &lease).await);
-        if missed.iter().any(|missed| missed.reason == BUSY) {
-            return Err(Fail::Busy);
-        }
+        nobodys_fault(&missed)?;
         let (mut owners, refusals) = weigh(parts, reference, &mut missed);
         match owners.len() {
             0 => {

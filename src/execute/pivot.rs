@@ -12,7 +12,7 @@ use http::StatusCode;
 use tokio::sync::Mutex;
 
 use super::budget::Lease;
-use super::fanout::{Part, Question, Wanted, split, unheard};
+use super::fanout::{Part, Question, Wanted, nobodys_fault, split, unheard};
 use super::locate::{Class, Inspected};
 use super::selection::{Limit, Selection};
 use super::{Executor, Fail, Tally};
@@ -124,6 +124,7 @@ async fn seek(
     let inspect = Question { path: &path, ..*question };
     let asking = wanted.members.iter().map(|member| executor.part(member, &inspect, "", lease));
     let (parts, missed) = split(join_all(asking).await);
+    nobodys_fault(&missed)?;
     let found: Vec<(NodeId, i64)> = parts.iter().filter_map(|part| matched(part, what, reference)).collect();
     if let Some((_, created)) = found.first() {
         let created = *created;

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::fanout::{BUSY, Missed, Part, Question, missed, unheard};
+use super::fanout::{Missed, Part, Question, missed, nobodys_fault, unheard};
 use super::{Answer, Asked, Executor, Fail, Tally};
 use crate::decide::{Absent, Route};
 use crate::model::api_path::ApiPath;
@@ -51,8 +51,11 @@ impl Executor {
         let knows = if unknown_here { manager } else { cluster.me() };
         let (part, id) = match self.known(knows, asked).await {
             Ok(Some(known)) => known,
-            Err(missed) if missed.reason == BUSY => return Err(Fail::Busy),
-            Err(missed) if unknown_here => return Err(not_heard(route, asked, &[missed], &[], cluster)),
+            Err(missed) if unknown_here => {
+                let missed = [missed];
+                nobodys_fault(&missed)?;
+                return Err(not_heard(route, asked, &missed, &[], cluster));
+            }
             Ok(None) | Err(_) => return Ok(own),
         };
         if asked.method == Method::GET {

@@ -272,7 +272,7 @@ fn of_fail(fail: &Fail) -> (StatusCode, String) {
         Fail::Unasked { node } => {
             (StatusCode::BAD_GATEWAY, format!("{node}: switched protocols without being asked to"))
         }
-        Fail::Moved { node } => (
+        Fail::Moved { node, .. } => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("{node}: its address has passed to another node; try again"),
         ),

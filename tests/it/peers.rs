@@ -1,6 +1,7 @@
 //! Agents among themselves: who is missing is named, who lies is not believed, and nothing is sent on twice.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use http::Request;
@@ -236,11 +237,21 @@ async fn impostor(
     identity: PeerTls,
     said: tokio::sync::mpsc::UnboundedSender<String>,
 ) {
+    refusing(at, identity, said, Arc::default()).await;
+}
+
+/// The same; as often as `refusals` say, it takes itself for another node.
+async fn refusing(
+    at: std::net::SocketAddr,
+    identity: PeerTls,
+    said: tokio::sync::mpsc::UnboundedSender<String>,
+    refusals: Arc<AtomicUsize>,
+) {
     let listener = TcpListener::bind(at).await.unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(identity.server);
     TaskTracker::new().spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
-            let (acceptor, said) = (acceptor.clone(), said.clone());
+            let (acceptor, said, refusals) = (acceptor.clone(), said.clone(), Arc::clone(&refusals));
             TaskTracker::new().spawn(async move {
                 let Ok(tls) = acceptor.accept(tcp).await else { return };
                 assert!(node_of(tls.get_ref().1.peer_certificates().unwrap()).is_some());
@@ -251,6 +262,10 @@ async fn impostor(
                     let body = if probed { probe } else { r#"[{"Id":"a","Created":1,"Names":["/a"]}]"# };
                     let mut answer = http::Response::new(http_body_util::Full::<bytes::Bytes>::from(body));
                     answer.headers_mut().insert("X-Node", "node2".parse().unwrap());
+                    let one_less = |left: usize| left.checked_sub(1);
+                    if !probed && refusals.fetch_update(Relaxed, Relaxed, one_less).is_ok() {
+                        *answer.status_mut() = http::StatusCode::MISDIRECTED_REQUEST;
+                    }
                     async { Ok::<_, std::convert::Infallible>(answer) }
                 });
                 let _ = hyper::server::conn::http1::Builder::new()
@@ -300,6 +315,50 @@ async fn a_peer_hears_who_is_meant_and_who_asked_and_no_credential() {
     let list = cluster.client(0).get("/containers/json").await;
     assert_eq!(list.header("x-node-answered"), "2/2");
     assert!(list.text().contains(r#""Portainer":{"Agent":{"NodeName":"node1.thenod"}}"#), "{}", list.text());
+}
+
+#[tokio::test]
+async fn what_a_peer_took_for_anothers_is_asked_once_more() {
+    let mut cluster = Setup::fixed(&["node1", "node2"]).start().await;
+    cluster.nodes[1].kill().await;
+    let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let identity = identity(CLUSTER_SECRET, "thenodeid");
+    refusing(cluster.nodes[1].peer_at(), identity, said, Arc::clone(&refusals)).await;
+    let there = |c: &swarmgate::model::Cluster| {
+        c.members.values().any(|m| m.id.as_str() == "thenodeid" && m.reach == Reach::Answering)
+    };
+    cluster.nodes[0].snapshot("the new peer answers", there).await;
+    let client = cluster.client(0);
+    let named = [("X-Node", "thenodeid")];
+    // A body that is not kept cannot be sent again.
+    for (method, path, body, refused, status, times) in [
+        ("GET", "/plugins", "", 1, 200, 2),
+        ("POST", "/containers/web/start", "", 1, 200, 2),
+        ("POST", "/containers/web/start", "", 2, 503, 2),
+        ("POST", "/containers/create", "{}", 1, 503, 1),
+        ("GET", "/containers/web/json", "", 2, 503, 2),
+    ] {
+        refusals.store(refused, Relaxed);
+        let answer = client.call(method, path, &named, body).await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+        let asked = std::iter::from_fn(|| heard.try_recv().ok()).count();
+        assert_eq!(asked, times, "{method} {path}");
+        if status == 503 {
+            assert_eq!(answer.header("content-type"), "application/json");
+            assert!(answer.message().contains("try again"), "{}", answer.message());
+        }
+        refusals.store(0, Relaxed);
+    }
+    for (refused, count, errors) in [(1, "2/2", ""), (2, "1/2", "node1.thenod=unreachable")] {
+        refusals.store(refused, Relaxed);
+        assert_eq!(answered(&client.get("/containers/json").await), (200, count, errors));
+        assert_eq!(std::iter::from_fn(|| heard.try_recv().ok()).count(), 2);
+    }
+    // Nor is a container missed that a second question finds.
+    refusals.store(1, Relaxed);
+    let missing = client.get("/containers/nope/json").await;
+    assert_eq!((missing.status, missing.header("x-node-errors")), (503, "node1.thenod=malformed"));
 }
 
 #[tokio::test]
