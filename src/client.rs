@@ -1,6 +1,6 @@
 //! The connection a request came on: who is at the other end, and what the stages tell the listener about it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
@@ -87,6 +87,17 @@ impl Client {
         match token {
             Some(token) => token.cancelled().await,
             None => std::future::pending().await,
+        }
+    }
+}
+
+/// Who an address counts as. A /64 is one source: whoever has one has all of its addresses.
+pub fn source(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(network.into())
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Limits {
     /// 10 failed authentications a second and source, in bursts of 20; then 429, for failures only.
     pub failures_per_second: u32,
     pub failures_burst: u32,
+    /// 4096 sources of failures are remembered; then those that are allowed a full burst again are forgotten.
+    pub failures_sources: usize,
     /// 1 s to connect to the own engine.
     pub connect_engine: Duration,
     /// 1 s to connect to a peer and shake hands: an overlay answers in milliseconds.
@@ -99,6 +101,7 @@ impl Default for Limits {
             connections: 4096,
             failures_per_second: 10,
             failures_burst: 20,
+            failures_sources: 4096,
             connect_engine: Duration::from_secs(1),
             connect_peer: Duration::from_secs(1),
             pool_idle: 32,

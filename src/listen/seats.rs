@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Client, Side};
+use crate::client::{self, Client, Side};
 use crate::telemetry::metrics::DoorFigures;
 
 /// The places of one listener.
@@ -110,7 +110,7 @@ fn send_off(row: &mut BTreeMap<u64, Arc<Seat>>) -> Option<()> {
 impl Seat {
     fn new(source: IpAddr, figures: &Arc<DoorFigures>) -> Self {
         Self {
-            source: group(source),
+            source: client::source(source),
             client: OnceLock::new(),
             requests: AtomicU32::new(0),
             running: AtomicBool::new(false),
@@ -201,17 +201,6 @@ impl Drop for Taken {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.running.store(false, Ordering::Relaxed);
-    }
-}
-
-/// A /64 is one source: whoever has one has all of its addresses.
-fn group(source: IpAddr) -> IpAddr {
-    match source {
-        IpAddr::V4(_) => source,
-        IpAddr::V6(address) => {
-            let network = u128::from(address) & !u128::from(u64::MAX);
-            IpAddr::V6(network.into())
-        }
     }
 }
 

@@ -5,17 +5,16 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::client;
 use crate::config::Limits;
 use crate::identify::Denied;
 use crate::respond::Failure;
-
-/// 4096 sources are remembered; then those that are allowed a full burst again are forgotten.
-const SOURCES: usize = 4096;
 
 /// A token bucket a source; a failure takes a token.
 pub struct Failures {
     rate: f64,
     burst: f64,
+    most: usize,
     sources: Mutex<HashMap<IpAddr, Bucket>>,
 }
 
@@ -29,6 +28,7 @@ impl Failures {
         Self {
             rate: f64::from(limits.failures_per_second),
             burst: f64::from(limits.failures_burst),
+            most: limits.failures_sources,
             sources: Mutex::new(HashMap::new()),
         }
     }
@@ -42,12 +42,14 @@ impl Failures {
         }
     }
 
-    fn allows(&self, source: IpAddr, now: Instant) -> bool {
+    fn allows(&self, address: IpAddr, now: Instant) -> bool {
+        let source = client::source(address);
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if sources.len() >= SOURCES && !sources.contains_key(&source) {
+        if sources.len() >= self.most && !sources.contains_key(&source) {
             sources.retain(|_, bucket| self.filled(bucket, now) < self.burst);
-            if sources.len() >= SOURCES {
-                return false;
+            if sources.len() >= self.most {
+                // Whoever filled the table must not speak for everybody else.
+                return true;
             }
         }
         let bucket = sources.entry(source).or_insert(Bucket { tokens: self.burst, at: now });
@@ -83,12 +85,24 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_sources_holds_bounded_memory() {
+    fn a_whole_ipv6_network_is_one_source() {
         let failures = Failures::new(&Limits::default());
         let now = Instant::now();
+        let hosts =
+            (0..1000_u128).map(|n| IpAddr::from((0x2001_0db8_0000_0001_u128 << 64 | n << 40).to_be_bytes()));
+        assert_eq!(hosts.filter(|host| failures.allows(*host, now)).count(), 20);
+        assert_eq!(failures.sources.lock().unwrap().len(), 1);
+        assert!(failures.allows("2001:db8:0:2::1".parse().unwrap(), now));
+    }
+
+    #[test]
+    fn a_flood_of_sources_holds_bounded_memory_and_keeps_nobody_else_from_its_answer() {
+        let limits = Limits::default();
+        let failures = Failures::new(&limits);
+        let now = Instant::now();
         for n in 0..10_000_u32 {
-            failures.allows(IpAddr::from(n.to_be_bytes()), now);
+            assert!(failures.allows(IpAddr::from(n.to_be_bytes()), now), "the first one of {n}");
         }
-        assert_eq!(failures.sources.lock().unwrap().len(), SOURCES);
+        assert_eq!(failures.sources.lock().unwrap().len(), limits.failures_sources);
     }
 }

@@ -219,6 +219,25 @@ async fn too_many_failures_are_answered_429_and_good_requests_never() {
 }
 
 #[tokio::test]
+async fn failures_of_many_sources_limit_nobody_else() {
+    let cluster = Setup::alone("node1").config(|_, config| {
+        (config.limits.failures_per_second, config.limits.failures_burst) = (0, 1);
+        config.limits.failures_sources = 2;
+    });
+    let cluster = cluster.start().await;
+    let stranger = cluster.client(0).stranger();
+    let mut statuses = Vec::new();
+    for host in [2, 3, 4, 2, 3, 4] {
+        let mut wire = stranger.wire_from([127, 0, 0, host]).await;
+        wire.ask("GET /version HTTP/1.1\nHost: a", "").await;
+        statuses.push(wire.head().await[..12].to_owned());
+    }
+    let status = |code: u16| format!("HTTP/1.1 {code}");
+    // The third has no place in the table; that is not its fault.
+    assert_eq!(statuses, [403, 403, 403, 429, 429, 403].map(status));
+}
+
+#[tokio::test]
 async fn who_is_not_in_an_allowed_range_is_not_even_shaken_hands_with() {
     let allowing = async |range: &'static str| {
         let setup = Setup::alone("node1").config(move |_, config| {

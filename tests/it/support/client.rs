@@ -133,6 +133,14 @@ impl Client {
         tls(self.at).await
     }
 
+    /// As [`Self::wire`], from this address of the loopback network.
+    pub(crate) async fn wire_from(&self, address: [u8; 4]) -> Wire {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        let stream = secured(socket.connect(self.at).await.unwrap(), self.at).await.unwrap();
+        Wire { stream, unread: Vec::new(), signer: self.signer.clone() }
+    }
+
     /// A connection for bytes.
     pub(crate) async fn wire(&self) -> Wire {
         Wire { stream: tls(self.at).await.unwrap(), unread: Vec::new(), signer: self.signer.clone() }
@@ -268,7 +276,10 @@ impl Wire {
 }
 
 async fn tls(at: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
-    let tcp = TcpStream::connect(at).await?;
+    secured(TcpStream::connect(at).await?, at).await
+}
+
+async fn secured(tcp: TcpStream, at: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
     tcp.set_nodelay(true)?;
     let name = ServerName::from(at.ip());
     tokio_rustls::TlsConnector::from(Arc::new(trusting())).connect(name, tcp).await
