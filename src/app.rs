@@ -303,3 +303,70 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::IpAddr;
+
+    use http::{Request, StatusCode, header};
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::body::Body;
+    use crate::cli::Args;
+    use crate::client::{Client, Side};
+    use crate::model::{Kind, NodeId, Service};
+
+    /// What an agent answers with, in front of no engine.
+    fn lone(data: &std::path::Path, cluster: &watch::Receiver<Arc<Cluster>>) -> Arc<Pipeline> {
+        let flags = ["--data".to_owned(), data.display().to_string()];
+        let config = Arc::new(Config::from_args(&Args::from_flags(flags).unwrap()).unwrap());
+        let (shutdown, limits) = (Shutdown::new(), Arc::new(config.limits.clone()));
+        let engine = Engine::new(&config.engine, &limits, shutdown.clone()).unwrap();
+        let (hints, _) = mpsc::channel(1);
+        let peers = Peers::new(watch::channel(None).1, Arc::clone(&limits), shutdown.clone());
+        let swarm = Swarm { engine: engine.clone(), peers: peers.clone(), cluster: cluster.clone() };
+        let associations = associations(&config, swarm, watch::channel(None).1);
+        let (budget, metrics) = (Budget::new(limits.merge_bytes), Arc::default());
+        let executor = Executor { engine, peers, budget, limits, hints, metrics, shutdown };
+        let until = watch::channel(time::OffsetDateTime::UNIX_EPOCH).1;
+        let figures = Figures::new(Arc::clone(&executor.metrics), until);
+        pipeline(&config, cluster.clone(), associations, executor, figures)
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_swarm_no_longer_lists_at_its_address_is_refused_and_its_connection_ends() {
+        let (data, listed) = (tempfile::tempdir().unwrap(), IpAddr::from([10, 0, 1, 4]));
+        let mut cluster = Cluster { kind: Kind::Swarm, ..discover::nobody_yet() };
+        cluster.service = Some(Service { id: "s".into(), name: "agent".into(), task: None });
+        cluster.directory = BTreeMap::from([(listed, NodeId::parse("a").unwrap())]);
+        let (snapshots, membership) = watch::channel(Arc::new(cluster.clone()));
+        let pipeline = lone(data.path(), &membership);
+        let ask = async |node: &str, at: IpAddr| {
+            let request = Request::builder().uri("/_swarmgate/probe").header("Host", "peer");
+            let client = Client::new((at, 1).into(), Side::Peer(NodeId::parse(node).unwrap()));
+            let answer =
+                Arc::clone(&pipeline).answer(request.body(Body::Empty).unwrap(), Arc::new(client)).await;
+            let ends = answer.headers().get(header::CONNECTION).is_some_and(|value| value == "close");
+            let status = answer.status();
+            (status, ends, answer.into_body().collect().await.unwrap().to_bytes())
+        };
+        let refused = &b"{\"message\":\"this node is not listed at this address\"}\n"[..];
+        let mapped = IpAddr::from("::ffff:10.0.1.4".parse::<std::net::Ipv6Addr>().unwrap());
+        for at in [listed, mapped] {
+            assert_eq!(ask("a", at).await.0, StatusCode::OK, "{at}");
+            assert_eq!(ask("b", at).await, (StatusCode::FORBIDDEN, true, refused.into()), "{at}");
+        }
+        assert_eq!(ask("a", [10, 0, 1, 5].into()).await.0, StatusCode::FORBIDDEN);
+        // A connection outlives its node's place.
+        snapshots.send_replace(Arc::new(Cluster { directory: BTreeMap::new(), ..cluster.clone() }));
+        assert_eq!(ask("a", listed).await.0, StatusCode::FORBIDDEN);
+        let figures = pipeline.agent.metrics(&cluster).await.into_body().collect().await.unwrap().to_bytes();
+        let count = r#"swarmgate_authentication_failures_total{reason="delisted"} 4"#;
+        assert!(String::from_utf8_lossy(&figures).contains(count));
+        // Where Swarm has no say, the certificate was enough.
+        snapshots.send_replace(Arc::new(Cluster { service: None, ..cluster }));
+        assert_eq!(ask("b", [10, 0, 1, 5].into()).await.0, StatusCode::OK);
+    }
+}

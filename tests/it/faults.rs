@@ -1,11 +1,14 @@
 //! Engines that fail: the node is named with the reason, the others' rows come.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use swarmgate::model::Kind;
 
-use crate::support::cluster::Setup;
+use crate::support::client::Wire;
+use crate::support::cluster::{Cluster, Setup};
 use crate::support::engine::answers::{self, Rule};
+use crate::support::engine::samples;
+use crate::support::soon;
 
 const HOSTS: [&str; 3] = ["node1", "node2", "node3"];
 
@@ -97,6 +100,63 @@ async fn in_dockers_dialect_a_missing_node_is_a_warning_too() {
         assert_eq!((merged.status, merged.header("x-node-answered")), (200, "2/3"), "{path}");
         assert_eq!(merged.json()["Warnings"][0], "node2: not included (engine)", "{path}");
     }
+}
+
+/// A list of more bytes than the sockets between a client and its agent hold.
+fn large() -> Rule {
+    let row = format!(
+        r#"{{"Id":"a","Created":1700000000,"Names":["/a"],"Labels":{{"a":"{}"}}}}"#,
+        "a".repeat(1 << 20)
+    );
+    answers::respond(200, answers::JSON, format!("[{}]", vec![row; 16].join(",")))
+}
+
+/// A client that asks for that list and then reads nothing but the head of the answer; and the length it promises.
+async fn slow_reader(cluster: &Cluster) -> (Wire, usize) {
+    cluster.engine(0).on("/containers/json", large());
+    let mut slow = cluster.client(0).wire().await;
+    slow.ask("GET /containers/json?size=1 HTTP/1.1\nHost: a", "").await;
+    let head = slow.head().await.to_lowercase();
+    assert!(head.contains("x-node-answered: 2/2"), "{head}");
+    let (_, length) = head.split_once("content-length: ").unwrap();
+    let length = length.split("\r\n").next().unwrap().parse().unwrap();
+    assert!(length > 16 << 20);
+    cluster.engine(0).off("/containers/json");
+    (slow, length)
+}
+
+#[tokio::test]
+async fn a_list_that_finds_no_memory_in_time_is_told_to_try_again() {
+    let setup = Setup::fixed(&["node1", "node2"]).config(|_, config| {
+        (config.limits.merge_bytes, config.limits.list) = (1, Duration::from_secs(2));
+    });
+    let cluster = setup.start().await;
+    let (slow, _) = slow_reader(&cluster).await;
+    let inspect = format!("/containers/{}/json", samples::id(&samples::node_id("node2"), "container", 0));
+    for path in ["/containers/json", "/containers/json?filters=%7B%22since%22%3A%5B%22a%22%5D%7D", &inspect] {
+        let refused = cluster.client(0).get(path).await;
+        refused.is_json_of_an_agent(503, path);
+        assert!(refused.message().starts_with("this agent is busy"), "{path}: {}", refused.message());
+        assert_eq!(refused.header("x-node-errors"), "", "no node is to blame");
+    }
+    // What is not merged needs none of it.
+    assert_eq!(cluster.client(0).get_with("/containers/json", &[("X-Node", "node2")]).await.status, 200);
+    drop(slow);
+    let given_back = async { while cluster.client(0).get("/containers/json").await.status != 200 {} };
+    soon("the memory is given back", given_back).await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_a_list_in_drips_is_cut_so_that_others_get_theirs() {
+    let setup = Setup::fixed(&["node1", "node2"]).config(|_, config| {
+        (config.limits.merge_bytes, config.limits.plain_get) = (1, Duration::from_secs(2));
+    });
+    let cluster = setup.start().await;
+    let (mut slow, length) = slow_reader(&cluster).await;
+    let list = cluster.client(0).get("/containers/json").await;
+    assert_eq!((list.status, list.header("x-node-answered")), (200, "2/2"), "{}", list.text());
+    let taken = slow.rest().await.len();
+    assert!(taken < length, "{taken} of {length}");
 }
 
 #[tokio::test]
