@@ -55,7 +55,30 @@ async fn two_nodes_with_one_host_name_are_told_apart_by_more_of_the_name() {
 }
 
 #[tokio::test]
-async fn x_node_is_obeyed_everywhere_and_gives_that_engines_own_answer() {
+async fn what_is_the_entry_agents_own_stays_so_whatever_node_is_named() {
+    let cluster = Setup::swarm(&HOSTS, 1).start().await;
+    let client = cluster.client(0);
+    for name in ["node2", "nope"] {
+        for header in ["X-Node", "X-PortainerAgent-Target"] {
+            for (method, path, status) in [
+                ("GET", "/ping", 204),
+                ("GET", "/key", 503),
+                ("GET", "/agents", 200),
+                ("POST", "/v2/dockerhub", 400),
+            ] {
+                let answer = client.call(method, path, &[(header, name)], "").await;
+                let said = (answer.status, answer.header("x-node"));
+                assert_eq!(said, (status, "node1"), "{path} {header}: {name}: {}", answer.text());
+            }
+        }
+        // What is about a node is not.
+        let there = client.get_with("/metrics", &[("X-Node", name)]).await;
+        assert_eq!(there.status, if name == "nope" { 404 } else { 200 }, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn x_node_is_obeyed_on_every_path_of_docker_and_gives_that_engines_own_answer() {
     let cluster = Setup::swarm(&HOSTS, 1).start().await;
     let client = cluster.client(0);
     let list = client.get_with("/v1.41/containers/json", &[("X-Node", "node2")]).await;
