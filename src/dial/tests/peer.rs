@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::super::{Fail, Peers, Probe, ProbeDocument};
+use super::super::{Fail, Patience, Peers, Probe, ProbeDocument};
 use super::{read_to, request};
 use crate::body::Body;
 use crate::config::Limits;
@@ -78,7 +78,7 @@ where
     let node = NodeId::parse("n1").unwrap();
     let near = async {
         let asked = peers.request(&member("n1", Some(address)), get()).await.unwrap_err();
-        [asked, peers.probe(address, Some(&node)).await.unwrap_err()]
+        [asked, peers.probe(address, Some(&node), Patience::Full).await.unwrap_err()]
     };
     let all = async {
         loop {
@@ -154,7 +154,7 @@ async fn a_peer_that_does_not_list_us_is_told_from_one_with_another_secret() {
 async fn a_peer_that_is_silent_at_any_point_is_given_up() {
     let (listener, address) = listen().await;
     let short = Duration::from_millis(50);
-    let limits = Limits { connect_peer: short, probe: 4 * short, ..Limits::default() };
+    let limits = Limits { connect_peer: short, probe_patient: 4 * short, ..Limits::default() };
     let peers = peers(Some(client("n2")), limits);
     // Connected by the kernel, never accepted.
     let late = peers.request(&member("n1", Some(address)), get()).await.unwrap_err();
@@ -168,7 +168,7 @@ async fn a_peer_that_is_silent_at_any_point_is_given_up() {
         std::future::pending::<()>().await;
     };
     let deaf = tokio::select! {
-        probed = peers.probe(address, None) => probed.unwrap_err(),
+        probed = peers.probe(address, None, Patience::Full) => probed.unwrap_err(),
         () = silent => unreachable!(),
     };
     assert!(matches!(deaf, Fail::Deaf { .. }), "{deaf:?}");
@@ -204,7 +204,7 @@ async fn probed(expect: Option<&str>, answer: String) -> Result<Probe, Fail> {
         stream.read_to_end(&mut Vec::new()).await.ok();
     };
     let expect = expect.map(|id| NodeId::parse(id).unwrap());
-    let (probe, ()) = tokio::join!(peers.probe(address, expect.as_ref()), far);
+    let (probe, ()) = tokio::join!(peers.probe(address, expect.as_ref(), Patience::Full), far);
     probe
 }
 
