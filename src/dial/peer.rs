@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -86,20 +87,24 @@ impl Peers {
             Patience::Brief => (self.0.distances.of(at) * 2).max(least).min(most),
             Patience::Full => most,
         };
-        match timeout(after, self.first_answer(&http)).await {
+        let connected = AtomicBool::new(false);
+        match timeout(after, self.first_answer(&http, &connected)).await {
             Ok(result) => result,
+            Err(_) if connected.into_inner() => {
+                Err(Fail::Swallowed { at: Arc::clone(http.dial().at()), after })
+            }
             Err(_) => Err(Fail::Deaf { at: Arc::clone(http.dial().at()), after }),
         }
     }
 
     /// The first of several dials that ends, each begun a while after the last: where a packet is lost, TCP waits
     /// for seconds before it sends it again.
-    async fn first_answer(&self, http: &Http<Peer>) -> Result<Probe, Fail> {
+    async fn first_answer(&self, http: &Http<Peer>, connected: &AtomicBool) -> Result<Probe, Fail> {
         let mut dials = FuturesUnordered::new();
         loop {
             dials.push(async {
                 let began = Instant::now();
-                let ended = probe(http).await;
+                let ended = probe(http, connected).await;
                 if ended.is_ok() {
                     self.0.distances.note(http.dial().address, began);
                 }
@@ -187,14 +192,13 @@ fn expected(id: &NodeId) -> Option<NodeId> {
     (!id.as_str().contains(':')).then(|| id.clone())
 }
 
-async fn probe(http: &Http<Peer>) -> Result<Probe, Fail> {
+async fn probe(http: &Http<Peer>, connected: &AtomicBool) -> Result<Probe, Fail> {
     let at = http.dial().at();
     let malformed = |problem| Fail::Malformed { at: Arc::clone(at), problem };
     let connection = http.dial().dial().await?;
+    connected.store(true, Ordering::Relaxed);
     let node = connection.node.clone().ok_or_else(|| malformed("its certificate names no node"))?;
-    let mut request = Request::new(Body::Empty);
-    *request.uri_mut() = http::Uri::from_static(ProbeDocument::PATH);
-    let answer = http.exchange(connection, request).await?;
+    let answer = http.exchange(connection, ProbeDocument::question()).await?;
     if answer.status() != StatusCode::OK {
         return Err(malformed("it does not answer as an agent"));
     }

@@ -180,6 +180,8 @@ impl Dial {
         }
         if fail.absence() == Absence::Secret {
             warn!(%at, %reason, "peer refused");
+        } else if matches!(fail, Fail::Swallowed { .. }) {
+            warn!(%at, %reason, "peer connects and does not answer");
         } else {
             debug!(%at, %reason, "peer does not answer");
         }
@@ -189,7 +191,8 @@ impl Dial {
 
 /// A connection that broke off. A refusal is no chance, nor is silence to one dial after the other.
 fn may_be_chance(fail: &Fail) -> bool {
-    matches!(fail.absence(), Absence::Timeout | Absence::Unreachable) && !matches!(fail, Fail::Deaf { .. })
+    matches!(fail.absence(), Absence::Timeout | Absence::Unreachable)
+        && !matches!(fail, Fail::Deaf { .. } | Fail::Swallowed { .. })
 }
 
 fn proof(probe: Probe) -> Proof {

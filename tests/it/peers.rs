@@ -156,6 +156,34 @@ async fn a_node_that_is_cut_off_costs_one_list_a_second_and_is_back_at_once_when
 }
 
 #[tokio::test]
+async fn a_node_that_only_small_packets_reach_costs_one_list_a_second_and_is_named() {
+    let setup = Setup::fixed(&HOSTS).relayed().config(|_, config| {
+        config.limits = Limits { probe_answering: Duration::from_secs(60), ..Limits::default() };
+    });
+    let cluster = setup.start().await;
+    let relay = cluster.nodes[2].relay.as_ref().unwrap();
+    relay.narrow();
+    let small = cluster.client(0).get_with("/_ping", &[("X-Node", "node3")]).await;
+    assert_eq!((small.status, small.header("x-node")), (200, "node3"), "small packets pass");
+    let began = Instant::now();
+    let list = cluster.client(0).get("/containers/json").await;
+    assert_eq!(answered(&list), (200, "2/3", "node3=unreachable"));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    // Nor do its own probes find it well.
+    relay.accepts(9).await;
+    let began = Instant::now();
+    assert_eq!(answered(&cluster.client(0).get("/containers/json").await), (200, "2/3", "node3=unreachable"));
+    assert!(
+        began.elapsed() < Duration::from_millis(600),
+        "it is not waited for again: {:?}",
+        began.elapsed()
+    );
+    relay.go_on();
+    cluster.nodes[0].thinks("node3", "is back", |m| m.reach == Reach::Answering).await;
+    assert_eq!(answered(&cluster.client(0).get("/containers/json").await), (200, "3/3", ""));
+}
+
+#[tokio::test]
 async fn forwarded_calls_share_a_kept_connection() {
     // Two nodes: only the entry dials the other one, and its own probes are rare once that answers.
     let setup = Setup::fixed(&HOSTS[..2])
@@ -255,6 +283,7 @@ async fn what_a_peer_asks_is_executed_here_or_refused_and_never_sent_on() {
         ("node3".into(), "1.41".into())
     );
     assert_eq!(probe.header("portainer-agent"), "", "that is for clients");
+    assert!(probe.text().len() > 4 << 10, "it fills more than a packet");
     // On the port for clients the same path is one like any other.
     let public = cluster.client(2).get("/_swarmgate/probe").await;
     assert_eq!((public.status, public.message()), (404, "page not found".to_owned()));

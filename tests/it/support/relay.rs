@@ -1,5 +1,5 @@
 //! A wire between two agents that can be long, made to hang (connections stand, new ones are accepted, no byte moves),
-//! or cut: what is sent then never arrives, and its connection is of no more use.
+//! cut (what is sent then never arrives, and its connection is of no more use), or narrow: only small pieces arrive.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +24,11 @@ enum Wire {
     Whole,
     Hangs,
     Cut,
+    Narrow,
 }
+
+/// What passes a narrow wire.
+const SMALL: usize = 1400;
 
 /// A TCP relay to one address. Dropped, it and its connections are gone.
 pub(crate) struct Relay {
@@ -59,6 +63,10 @@ impl Relay {
         self.wire.send_replace(Wire::Cut);
     }
 
+    pub(crate) fn narrow(&self) {
+        self.wire.send_replace(Wire::Narrow);
+    }
+
     pub(crate) fn go_on(&self) {
         self.wire.send_replace(Wire::Whole);
     }
@@ -77,7 +85,7 @@ impl Relay {
 
 async fn join(near: TcpStream, to: SocketAddr, delay: Duration, mut wire: watch::Receiver<Wire>) {
     // Whoever connects to something that hangs is accepted by the kernel, and that is all.
-    if !passes(&mut wire).await {
+    if !passes(0, &mut wire).await {
         return;
     }
     // The kernel accepted at once; over a long wire that takes a round trip.
@@ -107,7 +115,7 @@ async fn copy(
     let received = async move {
         while let Some((at, bytes)) = arriving.recv().await {
             sleep_until(at).await;
-            if !passes(&mut wire).await || to.write_all(&bytes).await.is_err() {
+            if !passes(bytes.len(), &mut wire).await || to.write_all(&bytes).await.is_err() {
                 return;
             }
         }
@@ -116,12 +124,13 @@ async fn copy(
     tokio::join!(sent, received);
 }
 
-/// Waits until the wire carries. False: the relay is gone. Never ends for what was sent over one that is cut.
-async fn passes(wire: &mut watch::Receiver<Wire>) -> bool {
-    let carries = wire.wait_for(|wire| *wire != Wire::Hangs).await.map(|wire| *wire == Wire::Whole);
-    match carries {
-        Ok(true) => true,
-        Ok(false) => std::future::pending().await,
+/// Waits until the wire carries so many bytes. False: the relay is gone. Never ends for what is lost.
+async fn passes(bytes: usize, wire: &mut watch::Receiver<Wire>) -> bool {
+    let state = wire.wait_for(|wire| *wire != Wire::Hangs).await.map(|wire| *wire);
+    match state {
+        Ok(Wire::Cut) => std::future::pending().await,
+        Ok(Wire::Narrow) if bytes > SMALL => std::future::pending().await,
+        Ok(_) => true,
         Err(_) => false,
     }
 }
