@@ -48,8 +48,10 @@ async fn a_killed_agent_is_named_at_once_and_is_back_after_its_restart() {
 }
 
 #[tokio::test]
-async fn all_agents_killed_at_once_are_whole_again() {
-    let mut cluster = Setup::swarm(&HOSTS, 2).start().await;
+async fn all_agents_killed_at_once_are_whole_within_three_seconds_of_their_start() {
+    // As they run, no faster.
+    let setup = Setup::swarm(&HOSTS, 2).config(|_, config| config.limits = Limits::default());
+    let mut cluster = setup.start().await;
     for node in &mut cluster.nodes {
         node.kill().await;
     }
@@ -58,7 +60,7 @@ async fn all_agents_killed_at_once_are_whole_again() {
         node.start().await;
     }
     cluster.is_whole().await;
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     assert_eq!(answered(&cluster.client(2).get("/containers/json").await), (200, "3/3", ""));
 }
 
