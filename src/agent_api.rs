@@ -80,7 +80,7 @@ impl AgentApi {
         match own {
             Own::Ping => Ok(empty(StatusCode::NO_CONTENT)),
             Own::Key => Err(Fail::NoEdge),
-            Own::Probe => Ok(json(&ProbeDocument::of(cluster))),
+            Own::Probe => Ok(json_text(ProbeDocument::of(cluster).answer())),
             Own::Agents => agents::list(cluster, &self.config.listen, asked.client.remote),
             Own::Browse(what) => Ok(self.browse.answer(what, asked).await?),
             Own::Console(session) => Ok(console::open(self, session, asked, cluster).await?),
@@ -116,8 +116,11 @@ fn empty(status: StatusCode) -> Response<Body> {
 
 fn json(document: &impl Serialize) -> Response<Body> {
     // Only maps with keys that are no text fail here; there are none.
-    let text = serde_json::to_vec(document).unwrap_or_default();
-    let mut response = Response::new(Body::from(Bytes::from(text)));
+    json_text(serde_json::to_vec(document).unwrap_or_default().into())
+}
+
+fn json_text(text: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

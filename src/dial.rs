@@ -14,7 +14,7 @@ mod web;
 
 pub use engine::Engine;
 pub use fail::Fail;
-pub use peer::Peers;
+pub use peer::{Patience, Peers};
 pub use probe::{Probe, ProbeDocument, ProbeRange};
 pub use web::{Web, WebFail};
 

@@ -59,6 +59,7 @@ struct Shared {
     events: mpsc::Sender<Event>,
     /// The networks that all agents of the service are on, as the own engine described them last.
     overlays: watch::Sender<Arc<Overlays>>,
+    resolve: dns::Resolve,
     /// Our own addresses towards static peers.
     locals: watch::Sender<BTreeSet<IpAddr>>,
     shutdown: Shutdown,
@@ -79,6 +80,7 @@ pub fn start(discovery: Discovery) {
         membership: membership.clone(),
         events,
         overlays: watch::Sender::default(),
+        resolve: Arc::new(dns::resolver),
         locals: watch::Sender::default(),
         shutdown,
     });

@@ -28,7 +28,8 @@ pub struct Limits {
     pub failures_sources: usize,
     /// 1 s to connect to the own engine.
     pub connect_engine: Duration,
-    /// 1 s to connect to a peer and shake hands: an overlay answers in milliseconds.
+    /// 10 s to connect to a peer and shake hands: two first packets lost on a slow link. Whoever waits for it has the
+    /// peer probed meanwhile, and gives up one that is not there much sooner.
     pub connect_peer: Duration,
     /// 32 idle connections a peer: with fewer, as many clients at once make connections only to drop them, and a
     /// handshake costs more than the call. 25 s: shorter than the peer's 75 s, so that a reused one is alive.
@@ -36,8 +37,11 @@ pub struct Limits {
     pub pool_idle_for: Duration,
     /// 300 ms of silence into a fan-out starts a probe on another connection.
     pub silence: Duration,
-    /// 600 ms: what that probe has.
+    /// 600 ms: what that probe has, or twice as long as probes of that node take, up to `probe_patient`. No dial waits
+    /// longer for its answer before the next one is tried beside it.
     pub probe: Duration,
+    /// 4 s for a probe that no list waits for: seven dials, on a link of half a second each way that loses packets.
+    pub probe_patient: Duration,
     /// 1 s between probes of a node that is missing.
     pub probe_missing: Duration,
     /// 5 s between probes of one that answers.
@@ -103,11 +107,12 @@ impl Default for Limits {
             failures_burst: 20,
             failures_sources: 4096,
             connect_engine: Duration::from_secs(1),
-            connect_peer: Duration::from_secs(1),
+            connect_peer: Duration::from_secs(10),
             pool_idle: 32,
             pool_idle_for: Duration::from_secs(25),
             silence: Duration::from_millis(300),
             probe: Duration::from_millis(600),
+            probe_patient: Duration::from_secs(4),
             probe_missing: Duration::from_secs(1),
             probe_answering: Duration::from_secs(5),
             list: Duration::from_secs(15),

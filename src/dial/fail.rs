@@ -69,6 +69,12 @@ pub enum Fail {
     /// A probe was not answered in its time.
     #[error("probe {at}: no answer within {after:?}")]
     Deaf { at: Arc<str>, after: Duration },
+    /// A probe was not answered in its time although the handshake, of small packets, was.
+    #[error(
+        "probe {at}: connected, but no answer within {after:?}; if its agent is well, large packets are lost on the \
+         way: the networks' MTU"
+    )]
+    Swallowed { at: Arc<str>, after: Duration },
     /// The answer to a probe is not one.
     #[error("probe {at}: {problem}")]
     Malformed { at: Arc<str>, problem: &'static str },
@@ -105,6 +111,7 @@ impl Fail {
             | Self::Untrusted { .. }
             | Self::NotReady { .. }
             | Self::Deaf { .. }
+            | Self::Swallowed { .. }
             | Self::Malformed { .. }
             | Self::Broken { .. }
             | Self::Unfinished { .. } => Absence::Unreachable,
@@ -124,9 +131,11 @@ impl Fail {
             | Self::Untrusted { .. }
             | Self::NotReady { .. }
             | Self::NoAgent { .. } => true,
-            Self::Silent { .. } | Self::Deaf { .. } | Self::Malformed { .. } | Self::Unfinished { .. } => {
-                false
-            }
+            Self::Silent { .. }
+            | Self::Deaf { .. }
+            | Self::Swallowed { .. }
+            | Self::Malformed { .. }
+            | Self::Unfinished { .. } => false,
             Self::Broken { sent, .. } => !sent,
         }
     }

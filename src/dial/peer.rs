@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use rustls::ClientConfig;
@@ -35,6 +37,16 @@ struct Inner {
     shutdown: Shutdown,
     /// One a node. Who is not asked any more is dropped with the next request to anybody.
     known: Mutex<HashMap<NodeId, Known>>,
+    distances: Distances,
+}
+
+/// How long a probe waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// A request is held up by it: as long as this peer takes to answer, and some more.
+    Brief,
+    /// Nothing is: long enough for any link.
+    Full,
 }
 
 type Tls = watch::Receiver<Option<Arc<ClientConfig>>>;
@@ -48,7 +60,8 @@ struct Known {
 impl Peers {
     /// `tls` holds `None` until this agent knows who it is.
     pub fn new(tls: Tls, limits: Arc<Limits>, shutdown: Shutdown) -> Self {
-        Self(Arc::new(Inner { tls, limits, shutdown, known: Mutex::default() }))
+        let distances = Distances::default();
+        Self(Arc::new(Inner { tls, limits, shutdown, known: Mutex::default(), distances }))
     }
 
     /// Asks a peer over a kept connection. Ends with the answer's head; sets no deadline on it.
@@ -61,13 +74,45 @@ impl Peers {
         self.known(to)?.fresh(request).await
     }
 
-    /// Asks who is at an address, over a fresh connection, so that the answer is about now. `expect`: who it must be.
-    pub async fn probe(&self, at: SocketAddr, expect: Option<&NodeId>) -> Result<Probe, Fail> {
+    /// Asks who is at an address, over fresh connections, so that the answer is about now. `expect`: who it must be.
+    pub async fn probe(
+        &self,
+        at: SocketAddr,
+        expect: Option<&NodeId>,
+        patience: Patience,
+    ) -> Result<Probe, Fail> {
         let http = self.http(at, expect.cloned());
-        let after = self.0.limits.probe;
-        match timeout(after, probe(&http)).await {
+        let (least, most) = (self.0.limits.probe, self.0.limits.probe_patient);
+        let after = match patience {
+            Patience::Brief => (self.0.distances.of(at) * 2).max(least).min(most),
+            Patience::Full => most,
+        };
+        let connected = AtomicBool::new(false);
+        match timeout(after, self.first_answer(&http, &connected)).await {
             Ok(result) => result,
+            Err(_) if connected.into_inner() => {
+                Err(Fail::Swallowed { at: Arc::clone(http.dial().at()), after })
+            }
             Err(_) => Err(Fail::Deaf { at: Arc::clone(http.dial().at()), after }),
+        }
+    }
+
+    /// The first of several dials that ends, each begun a while after the last: where a packet is lost, TCP waits
+    /// for seconds before it sends it again.
+    async fn first_answer(&self, http: &Http<Peer>, connected: &AtomicBool) -> Result<Probe, Fail> {
+        let mut dials = FuturesUnordered::new();
+        loop {
+            dials.push(async {
+                let began = Instant::now();
+                let ended = probe(http, connected).await;
+                if ended.is_ok() {
+                    self.0.distances.note(http.dial().address, began);
+                }
+                ended
+            });
+            if let Ok(Some(ended)) = timeout(self.0.limits.probe, dials.next()).await {
+                return ended;
+            }
         }
     }
 
@@ -115,19 +160,45 @@ impl Peers {
     }
 }
 
+/// How long lately an answer to a probe took, of each peer that gave one: three round trips.
+#[derive(Default)]
+struct Distances(Mutex<HashMap<SocketAddr, (Duration, Instant)>>);
+
+impl Distances {
+    /// 1 minute: peers that answer are probed every few seconds.
+    const KEPT: Duration = Duration::from_secs(60);
+
+    fn of(&self, at: SocketAddr) -> Duration {
+        self.lock().get(&at).map(|(took, _)| *took).unwrap_or_default()
+    }
+
+    /// A longer time counts at once, a shorter one by and by: links that delay one packet delay others.
+    fn note(&self, at: SocketAddr, began: Instant) {
+        let now = Instant::now();
+        let mut all = self.lock();
+        all.retain(|_, (_, noted)| now - *noted <= Self::KEPT);
+        let before = all.get(&at).map(|(took, _)| *took * 7 / 8).unwrap_or_default();
+        all.insert(at, (before.max(now - began), now));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, (Duration, Instant)>> {
+        // Nothing under the lock leaves the map half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A static peer is known by `host:port` until its certificate has told who it is.
 fn expected(id: &NodeId) -> Option<NodeId> {
     (!id.as_str().contains(':')).then(|| id.clone())
 }
 
-async fn probe(http: &Http<Peer>) -> Result<Probe, Fail> {
+async fn probe(http: &Http<Peer>, connected: &AtomicBool) -> Result<Probe, Fail> {
     let at = http.dial().at();
     let malformed = |problem| Fail::Malformed { at: Arc::clone(at), problem };
     let connection = http.dial().dial().await?;
+    connected.store(true, Ordering::Relaxed);
     let node = connection.node.clone().ok_or_else(|| malformed("its certificate names no node"))?;
-    let mut request = Request::new(Body::Empty);
-    *request.uri_mut() = http::Uri::from_static(ProbeDocument::PATH);
-    let answer = http.exchange(connection, request).await?;
+    let answer = http.exchange(connection, ProbeDocument::question()).await?;
     if answer.status() != StatusCode::OK {
         return Err(malformed("it does not answer as an agent"));
     }

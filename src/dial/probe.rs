@@ -1,13 +1,25 @@
 //! What an agent tells another that asks who it is. It decides nothing: roles and names come from Swarm.
+//!
+//! Question and answer are larger than a packet. Where an overlay's MTU is wrong the small ones pass and the large
+//! ones are lost; a probe that is small as well would be answered, and every list be waited for.
 
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
+use crate::body::Body;
 use crate::model::{ApiRange, ApiVersion, Cluster, NodeId};
 
 /// 16 KiB: the document is some 150 bytes; more is not one.
 const DOCUMENT_BYTES: usize = 16 << 10;
+
+/// 4 KiB: three packets of an ordinary network, each way.
+const FILLING: [u8; 4 << 10] = [b' '; 4 << 10];
+
+/// On a probe: nothing but its length.
+const FILLER: HeaderName = HeaderName::from_static("x-swarmgate-filler");
 
 /// An agent that answered, as its certificate and its document say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +74,24 @@ impl ProbeDocument {
         let me = cluster.me();
         let task = cluster.service.as_ref().and_then(|service| service.task.as_deref());
         Self::new(&me.host, task, me.api)
+    }
+
+    /// The question, filled up.
+    pub(super) fn question() -> Request<Body> {
+        let mut request = Request::new(Body::Empty);
+        *request.uri_mut() = Uri::from_static(Self::PATH);
+        if let Ok(filling) = HeaderValue::from_bytes(&FILLING.map(|_| b'-')) {
+            request.headers_mut().insert(FILLER, filling);
+        }
+        request
+    }
+
+    /// As JSON, filled up with white space.
+    pub fn answer(&self) -> Bytes {
+        // Only maps with keys that are no text fail here; there are none.
+        let mut text = serde_json::to_vec(self).unwrap_or_default();
+        text.extend_from_slice(&FILLING);
+        text.into()
     }
 
     /// With who the certificate says it is. A range that cannot be read is none.

@@ -28,12 +28,15 @@ pub(super) const RECORDS: [RecordType; 3] = [RecordType::A, RecordType::AAAA, Re
 /// Three rounds in which a configured name led to none of our agents, while Swarm listed some: the name is wrong.
 const FRUITLESS: u32 = 3;
 
+/// Makes a resolver; a new one for each question, since the system's configuration changes.
+pub(super) type Resolve = Arc<dyn Fn() -> Result<TokioResolver, NetError> + Send + Sync>;
+
 pub(super) async fn follow(record: RecordType, shared: Arc<Shared>, mut pace: Pace) {
     let mut fruitless = 0;
     loop {
         let cluster = shared.membership.now();
         if let Some(name) = name(&shared, &cluster) {
-            let found = answer(record, &name, shared.config.listen.peer_port).await;
+            let found = answer(&shared, record, &name).await;
             fruitless = if is_fruitless(&cluster, &name, &found) { fruitless + 1 } else { 0 };
             if fruitless == FRUITLESS && record == RecordType::A {
                 warn!(%name, "AGENT_CLUSTER_ADDR leads to no agent of this service; it can be left out");
@@ -47,8 +50,8 @@ pub(super) async fn follow(record: RecordType, shared: Arc<Shared>, mut pace: Pa
 }
 
 /// Nothing where DNS has nothing, fails or is silent: what it said before stays.
-async fn answer(record: RecordType, name: &str, port: u16) -> BTreeSet<SocketAddr> {
-    match timeout(PATIENCE, look_up(record, name, port)).await {
+async fn answer(shared: &Shared, record: RecordType, name: &str) -> BTreeSet<SocketAddr> {
+    match timeout(PATIENCE, look_up(shared, record, name)).await {
         Ok(Ok(found)) => return found,
         Ok(Err(problem)) => debug!(%name, %record, %problem, "DNS failed; what it said before stays"),
         Err(_) => debug!(%name, %record, "DNS is silent; what it said before stays"),
@@ -66,12 +69,13 @@ fn name(shared: &Shared, cluster: &Cluster) -> Option<String> {
     Some(if name.ends_with('.') { name } else { format!("{name}.") })
 }
 
-async fn look_up(record: RecordType, name: &str, port: u16) -> Result<BTreeSet<SocketAddr>, NetError> {
+async fn look_up(shared: &Shared, record: RecordType, name: &str) -> Result<BTreeSet<SocketAddr>, NetError> {
+    let port = shared.config.listen.peer_port;
     if let Ok(literal) = name.trim_end_matches('.').parse::<IpAddr>() {
         let asked = if literal.is_ipv4() { RecordType::A } else { RecordType::AAAA };
         return Ok((record == asked).then(|| SocketAddr::new(literal, port)).into_iter().collect());
     }
-    ask(&resolver()?, record, name, port).await
+    ask(&(shared.resolve)()?, record, name, port).await
 }
 
 /// The system's resolver as it is configured now, without a memory: Docker's answers say that they hold for 600 s.

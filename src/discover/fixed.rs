@@ -9,7 +9,7 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Pace, Shared, dns};
+use super::{Pace, Shared};
 use crate::config::PeerAddress;
 use crate::membership::Event;
 
@@ -23,7 +23,7 @@ pub(super) async fn follow(shared: Arc<Shared>, mut pace: Pace) {
     let mut told = BTreeSet::new();
     loop {
         for peer in &shared.config.cluster.peers {
-            let found = addresses(peer).await;
+            let found = addresses(&shared, peer).await;
             note_local(&shared, &found).await;
             let label: Arc<str> = format!("{}:{}", peer.host, peer.port).into();
             // Without an answer the peer keeps what it had; it is named as missing even if it never had any.
@@ -35,12 +35,12 @@ pub(super) async fn follow(shared: Arc<Shared>, mut pace: Pace) {
     }
 }
 
-async fn addresses(peer: &PeerAddress) -> BTreeSet<SocketAddr> {
+async fn addresses(shared: &Shared, peer: &PeerAddress) -> BTreeSet<SocketAddr> {
     let bare = peer.host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(literal) = bare.parse::<IpAddr>() {
         return BTreeSet::from([SocketAddr::new(literal, peer.port)]);
     }
-    let Ok(resolver) = dns::resolver() else { return BTreeSet::new() };
+    let Ok(resolver) = (shared.resolve)() else { return BTreeSet::new() };
     match timeout(PATIENCE, resolver.lookup_ip(bare)).await {
         Ok(Ok(found)) => found.iter().map(|ip| SocketAddr::new(ip, peer.port)).collect(),
         Ok(Err(problem)) => {

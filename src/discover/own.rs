@@ -17,7 +17,7 @@ use super::directory::{Network, Overlays};
 use super::{Pace, Shared};
 use crate::dial::Engine;
 use crate::membership::{Event, Own};
-use crate::model::{ApiRange, ApiVersion, Kind, NodeId, Role, Service};
+use crate::model::{ApiRange, ApiVersion, Cluster, Kind, NodeId, Role, Service};
 pub(super) use container::{Container, container_of};
 
 /// 0.1 to 5 s between two tries of an engine that is not there: at once when it comes back soon, cheap when not.
@@ -30,9 +30,9 @@ const LEAVING: Duration = Duration::from_secs(10);
 pub(super) async fn follow(shared: Arc<Shared>, mut pace: Pace) {
     let mut said: Option<String> = None;
     let mut delay = BACK_OFF.0;
-    let mut left = None;
+    let mut noticed = Noticed::default();
     loop {
-        match ask_all(&shared, &mut left).await {
+        match ask_all(&shared, &mut noticed).await {
             Ok((own, networks)) => {
                 if said.take().is_some() {
                     info!("the engine answers");
@@ -54,6 +54,14 @@ pub(super) async fn follow(shared: Arc<Shared>, mut pace: Pace) {
     }
 }
 
+/// What takes more than one round to judge, or is told once.
+#[derive(Default)]
+struct Noticed {
+    /// Since when the engine has been saying that it is in no Swarm any more.
+    left: Option<Instant>,
+    apart: bool,
+}
+
 /// `networks`: `None` if they could not be read; then what was listed last stays.
 async fn publish(shared: &Shared, own: Own, networks: Option<Vec<Network>>) {
     let service = own.service.as_ref().map(|s| Arc::clone(&s.name));
@@ -69,17 +77,14 @@ async fn publish(shared: &Shared, own: Own, networks: Option<Vec<Network>>) {
     }
 }
 
-async fn ask_all(
-    shared: &Shared,
-    left: &mut Option<Instant>,
-) -> Result<(Own, Option<Vec<Network>>), Unanswered> {
+async fn ask_all(shared: &Shared, noticed: &mut Noticed) -> Result<(Own, Option<Vec<Network>>), Unanswered> {
     let engine = &shared.engine;
     let (info, version) = tokio::join!(ask::engine(engine, "/info"), ask::engine(engine, "/version"));
     let (info, version): (Info, Version) = (info?, version?);
     let member = info.swarm_id()?;
     if member.is_some() {
-        *left = None;
-    } else if was_in_swarm(shared) && left.get_or_insert_with(Instant::now).elapsed() < LEAVING {
+        noticed.left = None;
+    } else if was_in_swarm(shared) && noticed.left.get_or_insert_with(Instant::now).elapsed() < LEAVING {
         return Err(Unanswered::Undecided { state: info.swarm.state });
     }
     let container = container_at(&shared.engine).await?;
@@ -93,8 +98,40 @@ async fn ask_all(
         Some(id) => id,
         None => generated::id(&shared.config.data, &shared.membership.now()).await,
     };
+    let apart =
+        container.as_ref().is_some_and(|c| is_apart(c, networks.as_deref(), &shared.membership.now()));
+    let service = service.filter(|service| !apart || stays_listed(shared, service, noticed));
     let addresses = own_addresses(shared, container.as_ref(), networks.as_deref());
     Ok((info.own(kind, id, version.range(), service, addresses), networks))
+}
+
+/// Whether Swarm cannot say where the tasks of the service are, since they share no overlay network: on the network of
+/// their host, say. What could not be read leaves it as it was.
+pub(super) fn is_apart(container: &Container, shared: Option<&[Network]>, before: &Cluster) -> bool {
+    match shared {
+        Some(shared) => shared.is_empty() && container.networks().next().is_some(),
+        None => before.kind == Kind::Swarm && before.service.is_none(),
+    }
+}
+
+/// Whether agents that are apart count as tasks of their service all the same: without a cluster secret nothing else
+/// says who is one of them, and nobody can be dialled. Says so, once.
+fn stays_listed(shared: &Shared, service: &Service, noticed: &mut Noticed) -> bool {
+    let cluster = &shared.config.cluster;
+    // What leads to the tasks on an overlay leads nowhere here.
+    let led = cluster.name.as_ref().is_some_and(|name| *name != format!("tasks.{}", service.name));
+    let (alone, led) = (cluster.secrets.is_empty(), led || !cluster.peers.is_empty());
+    if !std::mem::replace(&mut noticed.apart, true) {
+        let service = &service.name;
+        if alone || !led {
+            warn!(%service, "this service's tasks share no overlay network, so its agents cannot find each other: attach \
+                it to one, or set AGENT_CLUSTER_SECRET_FILE and AGENT_PEERS");
+        } else {
+            warn!(%service, "this service's tasks share no overlay network, so Swarm cannot say where they are: \
+                AGENT_PEERS and AGENT_CLUSTER_ADDR say whom to dial, and the cluster secret alone who is an agent");
+        }
+    }
+    alone
 }
 
 /// Whether this agent knows, or remembers from an earlier run, that its engine is in a Swarm.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use super::{Rounds, Shared};
-use crate::dial::{Fail, Probe};
+use crate::dial::{Fail, Patience, Probe};
 use crate::membership::{Event, Proof, Target};
 use crate::model::{Absence, Hint, NodeId};
 
@@ -32,7 +32,7 @@ struct Dial {
     target: Target,
     due: Instant,
     in_flight: u32,
-    /// Whether the last periodic dial failed and was not told yet: one lost packet is no absence.
+    /// Whether the last periodic dial failed and was not told yet: one that broke off is no absence.
     doubted: bool,
     said: Option<String>,
 }
@@ -133,9 +133,9 @@ impl Prober {
         dial.in_flight += 1;
         let (peers, results) = (self.shared.peers.clone(), self.results.clone());
         let expect = dial.target.expect.clone();
-        self.shared.shutdown.spawn(async move {
-            let outcome = peers.probe(at, expect.as_ref()).await;
-            // Nobody waits for it once draining has started.
+        self.shared.shutdown.until_draining(async move {
+            let outcome = peers.probe(at, expect.as_ref(), Patience::Full).await;
+            // The loop ends only when draining starts.
             let _ended = results.send(Ended { at, hinted, outcome }).await;
         });
     }
@@ -180,6 +180,8 @@ impl Dial {
         }
         if fail.absence() == Absence::Secret {
             warn!(%at, %reason, "peer refused");
+        } else if matches!(fail, Fail::Swallowed { .. }) {
+            warn!(%at, %reason, "peer connects and does not answer");
         } else {
             debug!(%at, %reason, "peer does not answer");
         }
@@ -187,9 +189,10 @@ impl Dial {
     }
 }
 
-/// A lost packet or a slow moment; a refusal is neither.
+/// A connection that broke off. A refusal is no chance, nor is silence to one dial after the other.
 fn may_be_chance(fail: &Fail) -> bool {
     matches!(fail.absence(), Absence::Timeout | Absence::Unreachable)
+        && !matches!(fail, Fail::Deaf { .. } | Fail::Swallowed { .. })
 }
 
 fn proof(probe: Probe) -> Proof {

@@ -7,11 +7,14 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::Executor;
-use crate::dial;
+use crate::dial::{self, Patience};
 use crate::model::Member;
 
 /// 15 s: how far apart the probes of a peer get that works on a long call and answers each of them.
 const RAREST: Duration = Duration::from_secs(15);
+
+/// 2 patient probes in a row, each of several dials: a peer that is silent to all of them is gone, not busy.
+const DOUBTS: u32 = 2;
 
 /// Signs of life of one call, written by whoever reads its answer.
 #[derive(Default)]
@@ -44,18 +47,19 @@ impl Pulse {
 }
 
 impl Executor {
-    /// Runs `call`, which asks `peer`. When it is silent for a moment, the peer is probed on another connection:
-    /// an answer buys more time; `doubts` probes in a row without one end the call with the last one's failure and
-    /// tell discovery.
+    /// Runs `call`, which asks `peer`. When it is silent for a moment, the peer is probed on other connections: an
+    /// answer buys more time; without one the call ends with the probe's failure, and discovery is told. That takes
+    /// one brief probe, or [`DOUBTS`] patient ones in a row.
     pub(super) async fn attend<T>(
         &self,
         peer: &Member,
         pulse: &Pulse,
-        doubts: u32,
+        probes: Patience,
         call: impl Future<Output = Result<T, dial::Fail>>,
     ) -> Result<T, dial::Fail> {
         let mut call = std::pin::pin!(call);
         let (mut patience, mut unanswered) = (self.limits.silence, 0);
+        let doubts = if probes == Patience::Brief { 1 } else { DOUBTS };
         loop {
             let before = pulse.count();
             if let Ok(done) = tokio::time::timeout(patience, &mut call).await {
@@ -69,7 +73,7 @@ impl Executor {
             tokio::select! {
                 biased;
                 done = &mut call => return done,
-                probed = self.peers.probe(address, Some(&peer.id)) => match probed {
+                probed = self.peers.probe(address, Some(&peer.id), probes) => match probed {
                     Ok(_) => (patience, unanswered) = ((patience * 2).min(RAREST), 0),
                     Err(fail) => {
                         debug!(node = %peer.shown, error = %fail, "a silent peer does not answer a probe either");

@@ -17,7 +17,7 @@ use super::slices::Slices;
 use super::{Answer, Asked, Executor, Fail, Tally, headers, pivot};
 use crate::body::Body;
 use crate::decide::{Absent, Merge};
-use crate::dial;
+use crate::dial::{self, Patience};
 use crate::merge::{self, Order, Parsed};
 use crate::model::api_path::ApiPath;
 use crate::model::{Absence, ApiVersion, Caller, Cluster, Dialect, Hint, Member};
@@ -158,7 +158,7 @@ impl Executor {
             if member.is_here() {
                 call.await
             } else {
-                match self.attend(member, &pulse, 1, async { Ok(call.await) }).await {
+                match self.attend(member, &pulse, Patience::Brief, async { Ok(call.await) }).await {
                     Ok(part) => part,
                     Err(fail) => Err(missed(member, fail.absence().as_str(), &fail)),
                 }

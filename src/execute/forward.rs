@@ -9,11 +9,8 @@ use super::attend::Pulse;
 use super::{Answer, Asked, Executor, Fail, headers, relay};
 use crate::body::Body;
 use crate::decide::{Pace, Route};
-use crate::dial;
+use crate::dial::{self, Patience};
 use crate::model::{Hint, Member};
-
-/// 5 probes of 0.6 s in a row, each after 0.3 s: a peer that is silent to all of them is gone, not busy.
-const DOUBTS: u32 = 5;
 
 impl Executor {
     pub(super) async fn forward(
@@ -72,9 +69,10 @@ impl Executor {
             }
         };
         let pulse = Pulse::default();
-        // A read can be asked again. What changes something, or takes its time, is not given up over one lost probe.
+        // A read can be asked again. What changes something, or takes its time, is not given up so soon.
         let plain_read = route.pace == Pace::Plain && matches!(asked.method, Method::GET | Method::HEAD);
-        let call = self.attend(to, &pulse, if plain_read { 1 } else { DOUBTS }, call);
+        let probes = if plain_read { Patience::Brief } else { Patience::Full };
+        let call = self.attend(to, &pulse, probes, call);
         if route.pace == Pace::Plain && asked.method == Method::GET {
             let after = self.limits.plain_get;
             let node = to.shown.to_string();

@@ -16,7 +16,7 @@ pub enum Event {
     /// A manager told the node list.
     Roster(Roster),
     /// Where agents may be that Swarm does not name: each name in DNS, or each static peer, with all its addresses.
-    /// Names that are not mentioned keep theirs.
+    /// Names that are not mentioned keep theirs, and an address that answers us stays until it does not.
     Candidates(BTreeMap<Arc<str>, BTreeSet<SocketAddr>>),
     /// A dial of ours ended.
     Dialled { at: SocketAddr, outcome: Result<Proof, Absence> },

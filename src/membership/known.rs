@@ -32,8 +32,17 @@ pub struct Known {
     roster_at: Option<Instant>,
     seats: BTreeMap<IpAddr, Held>,
     nodes: BTreeMap<NodeId, Heard>,
-    candidates: BTreeMap<Arc<str>, BTreeSet<SocketAddr>>,
+    candidates: BTreeMap<Arc<str>, Candidates>,
     tries: BTreeMap<SocketAddr, Try>,
+}
+
+/// The addresses of one name, or of one static peer.
+#[derive(Clone, Debug, Default)]
+struct Candidates {
+    /// The last answer.
+    told: BTreeSet<SocketAddr>,
+    /// What the last answer left out although it answers us: DNS can be wrong, our own dial cannot.
+    kept: BTreeSet<SocketAddr>,
 }
 
 /// Who has an address. Unlisted: it was the last one listed for its node, and nothing else is listed there.
@@ -109,7 +118,9 @@ impl Known {
             }
             Event::Roster(roster) => self.roster_said(roster, now),
             Event::Candidates(candidates) => {
-                self.candidates.extend(candidates);
+                for (name, told) in candidates {
+                    self.candidates_told(name, told);
+                }
                 self.forget_untargeted();
             }
             Event::Dialled { at, outcome } => self.dialled(at, outcome, now),
@@ -169,7 +180,26 @@ impl Known {
             }
             Err(absence) => Try { outcome: Err(absence), proof: held },
         };
+        let answers = attempt.outcome.is_ok();
         self.tries.insert(at, attempt);
+        if !answers {
+            for candidates in self.candidates.values_mut() {
+                candidates.kept.remove(&at);
+            }
+            self.forget_untargeted();
+        }
+    }
+
+    fn candidates_told(&mut self, name: Arc<str>, told: BTreeSet<SocketAddr>) {
+        let before = self.candidates.remove(&name).unwrap_or_default();
+        // Ourselves we do not dial again.
+        let another = |at: &SocketAddr| {
+            let proof = self.tries.get(at).and_then(|t| t.proof.as_ref());
+            proof.is_some_and(|p| p.node != self.own.id)
+        };
+        let answering = before.told.into_iter().filter(|at| self.answers(*at) && another(at));
+        let kept = before.kept.into_iter().chain(answering).filter(|at| !told.contains(at)).collect();
+        self.candidates.insert(name, Candidates { told, kept });
     }
 
     fn fell_silent(&mut self, node: &NodeId, absence: Absence, now: Instant) {
@@ -203,7 +233,7 @@ impl Known {
     fn is_targeted(&self, at: SocketAddr) -> bool {
         match self.own.service {
             Some(_) => at.port() == self.peer_port && self.seats.contains_key(&at.ip()),
-            None => self.candidates.values().any(|set| set.contains(&at)),
+            None => self.candidates.values().any(|c| c.told.contains(&at) || c.kept.contains(&at)),
         }
     }
 
@@ -211,6 +241,12 @@ impl Known {
         let mut tries = std::mem::take(&mut self.tries);
         tries.retain(|at, _| self.is_targeted(*at));
         self.tries = tries;
+    }
+}
+
+impl Candidates {
+    fn all(&self) -> impl Iterator<Item = SocketAddr> {
+        self.told.iter().chain(&self.kept).copied()
     }
 }
 

@@ -271,3 +271,17 @@ fn outside_a_service_the_certificate_says_who_is_at_a_dns_address_and_the_node_l
         ["one manager* here -", "two manager answering 10.0.1.3", "three worker no-agent -"]
     );
 }
+
+#[test]
+fn a_static_peer_that_moved_is_where_its_name_leads_now() {
+    let mut world = World::new();
+    world.tell(Event::Own(Own { kind: Kind::Fixed, service: None, ..own(Worker) }));
+    world.tell(candidates(&[("n2:9002", &[9])]));
+    world.tell(answers(9, B));
+    world.tell(candidates(&[("n2:9002", &[3])]));
+    assert_eq!(world.line(B), "liar worker answering 10.0.1.9", "until the new place answers");
+    world.tell(answers(3, B));
+    assert_eq!(world.line(B), "liar worker answering 10.0.1.3");
+    world.tell(fails(9, Absence::Refused));
+    assert_eq!(world.known.targets(world.now).into_keys().collect::<Vec<_>>(), [at(3)]);
+}

@@ -39,7 +39,8 @@ pub struct Cluster {
     pub complete: bool,
     /// Every node of Swarm's node list, with or without an agent. `here` is always among them.
     pub members: BTreeMap<NodeId, Arc<Member>>,
-    /// The service this agent is a task of. `None`: not a Swarm service, so the cluster secret alone decides.
+    /// The service this agent is a task of. `None`: not a Swarm service, or one whose tasks share no overlay network;
+    /// so the cluster secret alone decides.
     pub service: Option<Service>,
     /// Who may be at a peer address: from the engine's directory of the service, on managers also the task list.
     pub directory: BTreeMap<IpAddr, NodeId>,

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::super::{Fail, Peers, Probe, ProbeDocument};
+use super::super::{Fail, Patience, Peers, Probe, ProbeDocument};
 use super::{read_to, request};
 use crate::body::Body;
 use crate::config::Limits;
@@ -78,7 +78,7 @@ where
     let node = NodeId::parse("n1").unwrap();
     let near = async {
         let asked = peers.request(&member("n1", Some(address)), get()).await.unwrap_err();
-        [asked, peers.probe(address, Some(&node)).await.unwrap_err()]
+        [asked, peers.probe(address, Some(&node), Patience::Full).await.unwrap_err()]
     };
     let all = async {
         loop {
@@ -154,7 +154,7 @@ async fn a_peer_that_does_not_list_us_is_told_from_one_with_another_secret() {
 async fn a_peer_that_is_silent_at_any_point_is_given_up() {
     let (listener, address) = listen().await;
     let short = Duration::from_millis(50);
-    let limits = Limits { connect_peer: short, probe: 4 * short, ..Limits::default() };
+    let limits = Limits { connect_peer: short, probe_patient: 4 * short, ..Limits::default() };
     let peers = peers(Some(client("n2")), limits);
     // Connected by the kernel, never accepted.
     let late = peers.request(&member("n1", Some(address)), get()).await.unwrap_err();
@@ -168,11 +168,18 @@ async fn a_peer_that_is_silent_at_any_point_is_given_up() {
         std::future::pending::<()>().await;
     };
     let deaf = tokio::select! {
-        probed = peers.probe(address, None) => probed.unwrap_err(),
+        probed = peers.probe(address, None, Patience::Full) => probed.unwrap_err(),
         () = silent => unreachable!(),
     };
-    assert!(matches!(deaf, Fail::Deaf { .. }), "{deaf:?}");
+    assert!(matches!(deaf, Fail::Swallowed { .. }), "{deaf:?}");
+    assert!(deaf.to_string().contains("large packets are lost on the way: the networks' MTU"), "{deaf}");
     assert_eq!(deaf.absence(), Absence::Unreachable);
+
+    // Nor does it shake hands.
+    let (_listener, address) = listen().await;
+    let peers = self::peers(Some(client("n2")), Limits { probe_patient: short, ..Limits::default() });
+    let deaf = peers.probe(address, None, Patience::Full).await.unwrap_err();
+    assert!(matches!(deaf, Fail::Deaf { .. }), "{deaf:?}");
 }
 
 #[tokio::test]
@@ -200,11 +207,12 @@ async fn probed(expect: Option<&str>, answer: String) -> Result<Probe, Fail> {
         let mut stream = accept(&listener, &acceptor).await;
         let head = read_to(&mut stream, "\r\n\r\n").await;
         assert!(head.starts_with("GET /_swarmgate/probe HTTP/1.1\r\n"), "{head}");
+        assert!(head.len() > 4 << 10, "it fills more than a packet");
         stream.write_all(answer.as_bytes()).await.ok();
         stream.read_to_end(&mut Vec::new()).await.ok();
     };
     let expect = expect.map(|id| NodeId::parse(id).unwrap());
-    let (probe, ()) = tokio::join!(peers.probe(address, expect.as_ref()), far);
+    let (probe, ()) = tokio::join!(peers.probe(address, expect.as_ref(), Patience::Full), far);
     probe
 }
 
@@ -219,8 +227,11 @@ async fn a_probe_tells_who_is_there() {
     let document = ProbeDocument::new("node1", Some("task"), Some(api));
     let text = serde_json::to_string(&document).unwrap();
     assert!(text.contains(r#""Host":"node1","Task":"task","Api":{"Min":"1.12","Max":"1.41"}"#), "{text}");
-    for expect in [Some("n1"), None] {
-        let probe = probed(expect, ok(&text)).await.unwrap();
+    let filled = String::from_utf8(document.answer().to_vec()).unwrap();
+    assert!(filled.len() > 4 << 10 && filled.starts_with(&text), "{filled}");
+    // One that is not filled is an answer too.
+    for (expect, text) in [(Some("n1"), &filled), (None, &text)] {
+        let probe = probed(expect, ok(text)).await.unwrap();
         assert_eq!((probe.node.as_str(), probe.host.as_str()), ("n1", "node1"));
         assert_eq!((probe.task.as_deref(), probe.api), (Some("task"), Some(api)));
     }

@@ -56,7 +56,7 @@ async fn answer(mut stream: UnixStream, answers: &Answers) {
     let _gone = stream.write_all(text.as_bytes()).await;
 }
 
-fn config(dir: &Path, peers: &[&str]) -> Config {
+pub(super) fn config(dir: &Path, peers: &[&str]) -> Config {
     let peer = |host: &&str| config::PeerAddress { host: (*host).to_owned(), port: 1 };
     Config {
         listen: Listen { host: None, port: 9001, peer_port: 9002, allow_from: Vec::new(), metrics: None },

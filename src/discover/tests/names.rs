@@ -19,27 +19,31 @@ use crate::shutdown::Shutdown;
 /// What the server says to a question; `None`: nothing at all.
 type Script = fn(&str, RecordType) -> Option<Answer>;
 
-enum Answer {
+pub(super) enum Answer {
     Records(Vec<RData>),
     Code(ResponseCode),
     /// Too long for a datagram.
     Long(Vec<RData>),
 }
 
-fn a(last: u8) -> RData {
+pub(super) fn a(last: u8) -> RData {
     RData::A(A::new(10, 0, 1, last))
 }
 
-/// A server on one port, UDP and TCP, and a resolver that asks it alone.
-async fn serve(script: Script, shutdown: &Shutdown) -> TokioResolver {
+/// A server on one port, UDP and TCP.
+pub(super) async fn serve(
+    script: impl Fn(&str, RecordType) -> Option<Answer> + Clone + Send + 'static,
+    shutdown: &Shutdown,
+) -> SocketAddr {
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = tcp.local_addr().unwrap();
     let udp = UdpSocket::bind(at).await.unwrap();
+    let by_datagram = script.clone();
     shutdown.spawn(async move {
         let mut datagram = [0; 4096];
         loop {
             let (n, from) = udp.recv_from(&mut datagram).await.unwrap();
-            if let Some(answer) = reply(&datagram[..n], script, true) {
+            if let Some(answer) = reply(&datagram[..n], &by_datagram, true) {
                 udp.send_to(&answer, from).await.unwrap();
             }
         }
@@ -50,16 +54,20 @@ async fn serve(script: Script, shutdown: &Shutdown) -> TokioResolver {
             let length = stream.read_u16().await.unwrap_or(0);
             let mut question = vec![0; length.into()];
             stream.read_exact(&mut question).await.unwrap();
-            if let Some(answer) = reply(&question, script, false) {
+            if let Some(answer) = reply(&question, &script, false) {
                 stream.write_u16(answer.len().try_into().unwrap()).await.unwrap();
                 stream.write_all(&answer).await.unwrap();
             }
         }
     });
-    resolver(at)
+    at
 }
 
-fn reply(question: &[u8], script: Script, datagram: bool) -> Option<Vec<u8>> {
+fn reply(
+    question: &[u8],
+    script: impl Fn(&str, RecordType) -> Option<Answer>,
+    datagram: bool,
+) -> Option<Vec<u8>> {
     let mut message = Message::from_vec(question).unwrap();
     let query = message.queries[0].clone();
     let answer = script(&query.name().to_string(), query.query_type())?;
@@ -82,7 +90,8 @@ fn reply(question: &[u8], script: Script, datagram: bool) -> Option<Vec<u8>> {
     Some(message.to_vec().unwrap())
 }
 
-fn resolver(at: SocketAddr) -> TokioResolver {
+/// Asks that server alone.
+pub(super) fn resolver(at: SocketAddr) -> TokioResolver {
     let mut server = NameServerConfig::udp_and_tcp(at.ip());
     for connection in &mut server.connections {
         connection.port = at.port();
@@ -96,7 +105,7 @@ fn resolver(at: SocketAddr) -> TokioResolver {
 
 async fn ask(script: Script, record: RecordType) -> Option<BTreeSet<SocketAddr>> {
     let shutdown = Shutdown::new();
-    let resolver = serve(script, &shutdown).await;
+    let resolver = resolver(serve(script, &shutdown).await);
     let answer = dns::ask(&resolver, record, "tasks.agent.", 9002).await.ok();
     shutdown.finish(Duration::ZERO).await;
     answer

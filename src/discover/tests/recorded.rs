@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 
 use crate::discover::directory::{Network, Subnet};
 use crate::discover::nodes::{ListedNode, ListedTask};
-use crate::discover::own::{Container, Info, Version, container_of};
+use crate::discover::own::{Container, Info, Version, container_of, is_apart};
 use crate::membership::{Own, Standing};
-use crate::model::{Kind, NodeId, Role};
+use crate::model::{Cluster, Kind, Member, NodeId, Role};
 
 const NODE1: &str = "l1fqr7y1uwhi5atvi5la4ohlf";
 const NODE2: &str = "pxqpa4yj12ysrhhmz5c8wpbqc";
@@ -92,6 +92,37 @@ fn the_own_container_tells_the_service_only_on_the_node_it_names() {
     assert_eq!(container.service(&NodeId::parse(NODE1).unwrap()), None);
     assert_eq!(container.networks().collect::<Vec<_>>(), [OVERLAY]);
     assert_eq!(container.addresses_on(OVERLAY), [std::net::IpAddr::from([10, 0, 1, 3])]);
+}
+
+#[test]
+fn a_service_without_an_overlay_is_told_from_one_whose_networks_could_not_be_read() {
+    let on_overlay: Container = recorded("container-worker.json");
+    let text =
+        |networks| format!(r#"{{"Id":"a","Config":{{}},"NetworkSettings":{{"Networks":{networks}}}}}"#);
+    let on_host: Container =
+        serde_json::from_str(&text(r#"{"host":{"NetworkID":"4aa5","IPAddress":""}}"#)).unwrap();
+    let on_none: Container = serde_json::from_str(&text("{}")).unwrap();
+    let overlay: [Network; 1] = [recorded("network-worker.json")];
+    let alone = crate::discover::nobody_yet();
+    let mut listed = Cluster::alone(Kind::Swarm, Member::clone(alone.me()));
+    let apart = listed.clone();
+    listed.service = on_overlay.service(&NodeId::parse(NODE2).unwrap());
+    let mut seen = 0;
+    for (container, networks, before, expected) in [
+        (&on_overlay, Some(&overlay[..]), &alone, false),
+        (&on_overlay, Some(&overlay[..]), &apart, false),
+        (&on_host, Some(&[][..]), &alone, true),
+        (&on_host, Some(&[][..]), &listed, true),
+        // Still being attached.
+        (&on_none, Some(&[][..]), &apart, false),
+        (&on_host, None, &alone, false),
+        (&on_overlay, None, &listed, false),
+        (&on_host, None, &apart, true),
+    ] {
+        assert_eq!(is_apart(container, networks, before), expected, "row {seen}");
+        seen += 1;
+    }
+    assert_eq!(seen, 8);
 }
 
 fn seats(file: &str) -> BTreeSet<(String, String)> {

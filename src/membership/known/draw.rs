@@ -1,11 +1,11 @@
 //! The snapshot that follows from what is known, and the addresses worth dialling.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Known, Target, Try};
+use super::{Candidates, Known, Target};
 use crate::membership::shown;
 use crate::model::{Absence, Cluster, Kind, Member, NodeId, Reach, Role};
 
@@ -73,10 +73,11 @@ impl Known {
     }
 
     /// `None`: that peer is this agent itself.
-    fn fixed_member(&self, peer: &Arc<str>, addresses: &BTreeSet<SocketAddr>) -> Option<Member> {
-        let tried = addresses.iter().map(|at| (*at, self.tries.get(at)));
-        let rank = |attempt: Option<&Try>| attempt.map(|t| (t.outcome.is_ok(), t.proof.is_some()));
-        let best = tried.max_by_key(|(_, attempt)| rank(*attempt));
+    fn fixed_member(&self, peer: &Arc<str>, addresses: &Candidates) -> Option<Member> {
+        let tried = addresses.all().map(|at| (at, self.tries.get(&at)));
+        let told = |at: &SocketAddr| addresses.told.contains(at);
+        let best = tried
+            .max_by_key(|(at, attempt)| attempt.map(|t| (t.outcome.is_ok(), t.proof.is_some(), told(at))));
         let attempt = best.and_then(|(_, attempt)| attempt);
         let proof = attempt.and_then(|t| t.proof.as_ref());
         let id = proof.map_or_else(|| NodeId::parse(peer).ok(), |p| Some(p.node.clone()))?;
@@ -129,8 +130,9 @@ impl Known {
     }
 
     fn candidate_targets(&self) -> BTreeMap<SocketAddr, Target> {
-        let proven = |at| self.tries.get(at).and_then(|t| t.proof.as_ref()).map(|p| p.node.clone());
-        let all = self.candidates.values().flatten().map(|at| (*at, proven(at)));
+        let proven =
+            |at: &SocketAddr| self.tries.get(at).and_then(|t| t.proof.as_ref()).map(|p| p.node.clone());
+        let all = self.candidates.values().flat_map(Candidates::all).map(|at| (at, proven(&at)));
         let others = all.filter(|(_, node)| node.as_ref() != Some(&self.own.id));
         others.map(|(at, node)| (at, Target { expect: None, node, answering: self.answers(at) })).collect()
     }

@@ -35,7 +35,8 @@ pub(crate) struct Setup {
     scripts: Vec<Script>,
     swarm: Option<Arc<Swarm>>,
     peers: bool,
-    relays: bool,
+    /// How long a byte takes between two agents, where it goes through relays.
+    relays: Option<Duration>,
     /// `None`: the first key that calls is associated.
     secret: Option<&'static str>,
     change: Change,
@@ -48,7 +49,7 @@ impl Setup {
             scripts: hosts.iter().map(|host| Script::new(host)).collect(),
             swarm: None,
             peers: true,
-            relays: false,
+            relays: None,
             secret: Some(SECRET),
             change: Box::new(|_, _| {}),
         }
@@ -76,7 +77,12 @@ impl Setup {
 
     /// Peers dial each other through relays that can be made to hang.
     pub(crate) fn relayed(self) -> Self {
-        Self { relays: true, ..self }
+        self.far_apart(Duration::ZERO)
+    }
+
+    /// The same, and each byte takes so long.
+    pub(crate) fn far_apart(self, delay: Duration) -> Self {
+        Self { relays: Some(delay), ..self }
     }
 
     pub(crate) fn script(mut self, at: usize, change: impl FnOnce(&mut Script)) -> Self {
@@ -99,7 +105,7 @@ impl Setup {
     /// Starts everything and waits for nothing.
     pub(crate) async fn start_only(self) -> Cluster {
         let ports: Vec<_> = self.scripts.iter().map(|_| (free_port(), free_port())).collect();
-        let dialled = |(own, relay): &(u16, u16)| if self.relays { *relay } else { *own };
+        let dialled = |(own, relay): &(u16, u16)| if self.relays.is_some() { *relay } else { *own };
         let peers: Vec<_> = ports.iter().map(|ports| format!("127.0.0.1:{}", dialled(ports))).collect();
         let signer = Signer::new(self.secret);
         let mut nodes = Vec::new();
@@ -125,12 +131,13 @@ impl Setup {
                 (Duration::from_millis(100), Duration::from_millis(50));
             // A busy machine is no dead peer; tests of dead ones set their own.
             let busy = Duration::from_secs(30);
-            (config.limits.probe, config.limits.connect_peer) = (busy, busy);
+            (config.limits.probe, config.limits.probe_patient, config.limits.connect_peer) =
+                (busy, busy, busy);
             (config.limits.connect_engine, config.limits.list) = (busy, busy);
             (self.change)(at, &mut config);
             let relay = match self.relays {
-                true => Some(Relay::start(loopback(ports[at].1), loopback(ports[at].0)).await),
-                false => None,
+                Some(delay) => Some(Relay::start(loopback(ports[at].1), loopback(ports[at].0), delay).await),
+                None => None,
             };
             let engine = Some(Engine::start_at(&socket, script.clone()));
             let running = Some(Running::start(&config).await);
