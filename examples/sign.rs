@@ -38,7 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let key = signing::key_in(&args.key)?;
     let (public, signature) = (signing::public_key(&key)?, signing::signature(&key, &args.secret)?);
     if args.config {
-        let headers = serde_json::json!({ PUBLIC_KEY: public, SIGNATURE: signature });
+        // Docker's own shape: `docker stack rm` would remove an overlay network once for every node that has it.
+        let headers =
+            serde_json::json!({ PUBLIC_KEY: public, SIGNATURE: signature, "X-Node-Dialect": "docker" });
         println!("{:#}", serde_json::json!({ "HttpHeaders": headers }));
     } else if args.curl {
         // Without a space after the colon, so that an unquoted $(...) gives curl whole words; a line each, because

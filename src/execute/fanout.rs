@@ -359,10 +359,10 @@ fn newest_of_all(members: &[Arc<Member>]) -> Option<ApiVersion> {
     members.iter().filter_map(|member| member.api.map(|api| api.max)).min()
 }
 
-/// Where every answer is the same kind of refusal (a bad filter, say), it is the caller's error and not a node's. The
-/// entry node's, if it is among them, says so for all.
+/// Where every engine refuses (a bad filter, say; older ones say 500 to that), it is the caller's error and not a
+/// node's. The entry node's answer, if it is among them, says so for all.
 fn refused_alike(parts: &[Part], missed: &[Missed]) -> Option<usize> {
-    let alike = missed.is_empty() && parts.iter().all(|part| part.status.is_client_error());
+    let alike = missed.is_empty() && parts.iter().all(|part| part.status.as_u16() >= 400);
     let own = parts.iter().position(|part| part.member.is_here()).unwrap_or(0);
     (alike && !parts.is_empty()).then_some(own)
 }

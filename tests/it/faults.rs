@@ -160,6 +160,26 @@ async fn a_client_that_takes_a_list_in_drips_is_cut_so_that_others_get_theirs() 
 }
 
 #[tokio::test]
+async fn what_every_engine_refuses_is_refused_in_the_entry_nodes_words() {
+    let cluster = Setup::fixed(&HOSTS).start().await;
+    // As 20.10 and 26.1 answer `limit=abc`.
+    let words = ["strconv.Atoi: parsing \"abc\"", "strconv.Atoi: parsing \"abc\"", "invalid limit"];
+    for ((node, message), status) in cluster.nodes.iter().zip(words).zip([500, 500, 400]) {
+        let text = serde_json::json!({ "message": message }).to_string();
+        node.engine().on("/containers/json", answers::respond(status, "application/json", text));
+    }
+    for (at, status) in [(0, 500), (2, 400)] {
+        let refused = cluster.client(at).get("/containers/json?limit=abc").await;
+        assert_eq!((refused.status, refused.message().as_str()), (status, words[at]));
+    }
+    // One that is broken in some other way is the node's fault again.
+    cluster.nodes[1].engine().on("/containers/json", answers::garbage());
+    let refused = cluster.client(0).get("/containers/json?limit=abc").await;
+    assert_eq!(refused.status, 502);
+    assert!(HOSTS.iter().all(|host| refused.message().contains(host)), "{}", refused.message());
+}
+
+#[tokio::test]
 async fn when_all_nodes_fail_each_is_named() {
     let cluster = Setup::fixed(&HOSTS).start().await;
     for node in &cluster.nodes {

@@ -23,7 +23,7 @@ for header in manager -; do
   within 60 "the stack runs ($header)" replicas
   get 3 '/containers/json' -G --data-urlencode 'filters={"label":["com.docker.stack.namespace=proof"]}'
   same "its containers are found on all nodes" 3 "$(field '[.[].Portainer.Agent.NodeName] | length')"
-  docker_at 3 manager stack rm proof
+  docker_at 3 $header stack rm proof || fail "stack rm ($header)"
   # An engine has the network for as long as its last container takes to stop, and the CLI makes none while one is listed.
   gone_all() {
     local left

@@ -3,11 +3,12 @@
 # Compose v2 comes with the newer engine's root; its own loader runs it on this machine.
 plugin=$NEWER/usr/libexec/docker/cli-plugins/docker-compose
 [ -x "$plugin" ] || skip "no Compose v2 here"
-dir=$(docker_config manager)
-mkdir -p "$dir/cli-plugins"
-printf '#!/bin/sh\nexec %s --library-path %s %s "$@"\n' "$(echo "$NEWER"/lib64/ld-linux-*)" \
-  "$(echo "$NEWER"/usr/lib/*-linux-gnu)" "$plugin" >"$dir/cli-plugins/docker-compose"
-chmod +x "$dir/cli-plugins/docker-compose"
+for dir in "$(docker_config manager)" "$(docker_config -)"; do
+  mkdir -p "$dir/cli-plugins"
+  printf '#!/bin/sh\nexec %s --library-path %s %s "$@"\n' "$(echo "$NEWER"/lib64/ld-linux-*)" \
+    "$(echo "$NEWER"/usr/lib/*-linux-gnu)" "$plugin" >"$dir/cli-plugins/docker-compose"
+  chmod +x "$dir/cli-plugins/docker-compose"
+done
 cat >"$CLIENT/compose.yml" <<'YML'
 services:
   web: { image: "busybox:latest", command: sleep 600, networks: [net], volumes: ["data:/data"], depends_on: [store] }
@@ -37,4 +38,26 @@ for entry in "${NODES[@]}"; do
   for what in network volume; do
     same "no $what is left" '' "$(docker_at "$entry" manager $what ls -q -f "label=com.docker.compose.project=composed$entry")"
   done
+done
+
+# Without Portainer's header, on an overlay network that every node has: it is one network, not three of one name.
+engine 1 network create -d overlay --attachable everywhere >/dev/null
+gone() { engine 1 network rm everywhere; }
+at_end gone
+for node in "${NODES[@]}"; do
+  engine "$node" run -d --name "everywhere$node" --network everywhere busybox sleep 600 >/dev/null
+  at_end engine "$node" rm -f "everywhere$node"
+done
+cat >"$CLIENT/everywhere.yml" <<'YML'
+services:
+  web: { image: "busybox:latest", command: sleep 600, networks: [everywhere] }
+networks:
+  everywhere: { external: true }
+YML
+compose_at() { docker_at "$1" - compose -p "outside$1" -f "$CLIENT/everywhere.yml" "${@:2}" 2>&1; }
+for entry in "${NODES[@]}"; do
+  at_end compose_at "$entry" down -t 1
+  out=$(compose_at "$entry" up -d --pull never) || fail "up on an overlay through node $entry: $out"
+  same "it runs, says compose through node $entry" web "$(compose_at "$entry" ps --services --status running)"
+  out=$(compose_at "$entry" down -t 1) || fail "down through node $entry: $out"
 done

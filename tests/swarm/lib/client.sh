@@ -11,7 +11,7 @@ client_setup() {
   "$SIGN" --key "$CLIENT/key.pem" >"$CLIENT/signature"
   "$SIGN" --key "$CLIENT/stranger.pem" >"$CLIENT/stranger"
   local node
-  for node in "${NODES[@]}"; do
+  for node in "${NODES[@]}" 4; do
     docker --config "$CLIENT" context create "node$node" --docker "host=tcp://$NET.$node:$PORT,skip-tls-verify=true" >/dev/null 2>&1
   done
 }

@@ -108,9 +108,13 @@ stop_engine() {
 # What an engine that was stopped in good order has left (a shim, now and then) keeps its mount namespace, and with it
 # the overlay's interfaces: the next engine, in a namespace of its own, could neither see nor make them.
 end_leftovers() {
-  local pid
+  local pid device
   for pid in $(node_pids "$1"); do kill -9 "$pid" 2>/dev/null || true; done
   until_true 10 nothing_left "$1" || fail "processes of node $1 are left: $(node_pids "$1" | paste -sd ' ')"
+  # An engine that ends while it takes an overlay down leaves its VXLAN interface here, and the next one cannot make it.
+  for device in $(ip -n "$TAG$1" -o link show type vxlan | sed 's/^[0-9]*: \([^:@]*\).*/\1/'); do
+    ip -n "$TAG$1" link del "$device"
+  done
 }
 nothing_left() { [ -z "$(node_pids "$1")" ]; }
 gone() { ! kill -0 "$1" 2>/dev/null; }
