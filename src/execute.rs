@@ -9,6 +9,7 @@ pub mod headers;
 mod local;
 mod locate;
 mod paced;
+mod part;
 mod pivot;
 mod relay;
 mod selection;
@@ -136,7 +137,7 @@ impl Executor {
                 stale::check(plan.route, Answer { response, by: member, tally: None }).await
             }
             Step::FanOut { asked: members, missing, base, merge } => {
-                let wanted = fanout::Wanted { members, missing, base, merge };
+                let wanted = part::Wanted { members, missing, base, merge };
                 self.fan_out(wanted, asked, cluster).await
             }
             Step::Locate { asked: members, missing } => {

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::budget::Lease;
-use super::fanout::{Missed, Part, Question, missed, nobodys_fault, split, unheard};
+use super::part::{Missed, Part, Question, missed, nobodys_fault, split, unheard};
 use super::slices::Slices;
 use super::{Answer, Asked, Candidate, Executor, Fail, Tally};
 use crate::body::Body;

@@ -12,8 +12,8 @@ use http::StatusCode;
 use tokio::sync::Mutex;
 
 use super::budget::Lease;
-use super::fanout::{Part, Question, Wanted, nobodys_fault, split, unheard};
 use super::locate::{Class, Inspected};
+use super::part::{Part, Question, Wanted, nobodys_fault, split, unheard};
 use super::selection::{Limit, Selection};
 use super::{Executor, Fail, Tally};
 use crate::decide::Merge;

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::fanout::{Missed, Part, Question, missed, nobodys_fault, unheard};
+use super::part::{Missed, Part, Question, missed, nobodys_fault, unheard};
 use super::{Answer, Asked, Executor, Fail, Tally};
 use crate::decide::{Absent, Route};
 use crate::model::api_path::ApiPath;
