@@ -35,6 +35,8 @@ life() { # life ENTRY TARGET: an environment at the agent of ENTRY, whose user w
   at_least "running containers" 6 "$(wc -l <<<"$ids")"
   while read -r id name; do
     server GET "$entry" "/v1.41/containers/$id/json"
+    # One that a case beside this one has removed since is gone from its engine too.
+    if [ "$STATUS" = 404 ] && ! engine "${name#node}" inspect "$id" >/dev/null 2>&1; then continue; fi
     expect 200 "an inspection without a node"
     same "is answered by the owner" "$name" "$(header X-Node)"
     same "with the container" "$id" "$(field .Id)"
