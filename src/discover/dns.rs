@@ -155,22 +155,11 @@ async fn tell(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Member, NodeId, Reach, Role, Service};
+    use crate::model::{NodeId, Service};
 
     #[test]
     fn a_name_of_the_operators_is_fruitless_when_it_leads_to_no_listed_agent() {
-        let here = Member {
-            id: NodeId::parse("here").unwrap(),
-            host: "here".into(),
-            shown: "here".into(),
-            role: Role::Worker,
-            leader: false,
-            address: None,
-            reach: Reach::Here,
-            api: None,
-            agent_version: None,
-        };
-        let mut cluster = Cluster::alone(Kind::Swarm, here);
+        let mut cluster = crate::discover::nobody_yet();
         let listed: IpAddr = "10.0.1.2".parse().unwrap();
         let at = |text: &str| BTreeSet::from([text.parse::<SocketAddr>().unwrap()]);
         assert!(!is_fruitless(&cluster, "tasks.x.", &BTreeSet::new()), "no service has no list");
