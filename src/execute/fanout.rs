@@ -26,15 +26,21 @@ impl Executor {
         let lease = Mutex::new(self.budget.lease());
         let question = Question::of(asked, asked.path.version().or(newest_of_all(&wanted.members)));
         let selected = pivot::select(self, &asked.query, &question, &wanted, cluster, &lease).await?;
-        let asking =
-            selected.queries.iter().map(|(member, query)| self.part(member, &question, query, &lease));
-        let (mut parts, mut missed) = split(join_all(asking).await);
+        let kind = &kind_of(&wanted.merge, &wanted.base);
+        // Each is read while the others are still on their way.
+        let asking = selected
+            .queries
+            .iter()
+            .map(async |(member, query)| check(kind, self.part(member, &question, query, &lease).await?));
+        let (checked, mut missed) = split(join_all(asking).await);
         nobodys_fault(&missed)?;
-        if let Some(refused) = refused_alike(&parts, &missed) {
-            return Ok(parts.swap_remove(refused).into_answer());
+        let (good, mut refusals) = apart(checked);
+        if let Some(refused) = refused_by_all(&good, &refusals, &missed) {
+            return Ok(refusals.swap_remove(refused).into_answer());
         }
-        let kind = kind_of(&wanted.merge, &wanted.base);
-        let (head, parsed) = check(&kind, parts, &wanted.base, &mut missed);
+        let head = head_of(&good, &refusals, &wanted.base);
+        missed.extend(refusals.iter().map(refusal));
+        let parsed: Vec<Parsed> = good.into_iter().map(|good| good.parsed).collect();
         let absent = wanted.missing.iter().filter(|(member, _)| !selected.excluded.contains(&member.id));
         let of = wanted.members.len() + wanted.missing.len() - selected.excluded.len();
         let tally = Tally { answered: parsed.len(), of, missing: unheard(&missed, absent, cluster) };
@@ -74,10 +80,10 @@ fn newest_of_all(members: &[Arc<Member>]) -> Option<ApiVersion> {
 
 /// Where every engine refuses (a bad filter, say; older ones say 500 to that), it is the caller's error and not a
 /// node's. The entry node's answer, if it is among them, says so for all.
-fn refused_alike(parts: &[Part], missed: &[Missed]) -> Option<usize> {
-    let alike = missed.is_empty() && parts.iter().all(|part| part.status.as_u16() >= 400);
-    let own = parts.iter().position(|part| part.member.is_here()).unwrap_or(0);
-    (alike && !parts.is_empty()).then_some(own)
+fn refused_by_all(good: &[Good], refusals: &[Part], missed: &[Missed]) -> Option<usize> {
+    let all = good.is_empty() && missed.is_empty() && refusals.iter().all(|part| part.status.as_u16() >= 400);
+    let own = refusals.iter().position(|part| part.member.is_here()).unwrap_or(0);
+    (all && !refusals.is_empty()).then_some(own)
 }
 
 fn kind_of(merge: &Merge, base: &Arc<Member>) -> merge::Kind {
@@ -90,38 +96,59 @@ fn kind_of(merge: &Merge, base: &Arc<Member>) -> merge::Kind {
     }
 }
 
-/// Checks each part; the bad ones are named and left out. The head is the base node's, else the first good one's.
-fn check(
-    kind: &merge::Kind,
-    parts: Vec<Part>,
-    base: &Arc<Member>,
-    missed_by: &mut Vec<Missed>,
-) -> (HeaderMap, Vec<Parsed>) {
-    let (mut parsed, mut head) = (Vec::new(), None);
-    // One version has to be named: the oldest under which any engine was asked instead of the client's.
-    let version = |part: &Part| ApiVersion::parse(part.headers.get(headers::API_VERSION)?.to_str().ok()?);
-    let changed = parts.iter().filter_map(version).min();
-    for part in parts {
-        if part.status != StatusCode::OK {
-            let said = String::from_utf8_lossy(part.body.get(..200.min(part.body.len())).unwrap_or_default());
-            missed_by.push(missed(&part.member, "engine", &format!("{}: {said}", part.status)));
-            continue;
-        }
-        match merge::parse(kind.clone(), &part.member, part.body) {
-            Ok(good) => {
-                if head.is_none() || part.member.id == base.id {
-                    let mut kept = headers::of_merged(&part.headers);
-                    if let Some(Ok(version)) = changed.map(|v| HeaderValue::from_str(&v.to_string())) {
-                        kept.insert(headers::API_VERSION, version);
-                    }
-                    head = Some(kept);
-                }
-                parsed.push(good);
-            }
-            Err(malformed) => missed_by.push(missed(&part.member, "malformed", &malformed)),
+/// One node's answer, read whole.
+enum Checked {
+    Good(Good),
+    /// Anything but 200.
+    Refused(Part),
+}
+
+struct Good {
+    member: Arc<Member>,
+    headers: HeaderMap,
+    parsed: Parsed,
+}
+
+fn check(kind: &merge::Kind, part: Part) -> Result<Checked, Missed> {
+    if part.status != StatusCode::OK {
+        return Ok(Checked::Refused(part));
+    }
+    let Part { member, headers, body, .. } = part;
+    match merge::parse(kind.clone(), &member, body) {
+        Ok(parsed) => Ok(Checked::Good(Good { member, headers, parsed })),
+        Err(malformed) => Err(missed(&member, "malformed", &malformed)),
+    }
+}
+
+fn apart(checked: Vec<Checked>) -> (Vec<Good>, Vec<Part>) {
+    let (mut good, mut refusals) = (Vec::new(), Vec::new());
+    for checked in checked {
+        match checked {
+            Checked::Good(one) => good.push(one),
+            Checked::Refused(part) => refusals.push(part),
         }
     }
-    (head.unwrap_or_default(), parsed)
+    (good, refusals)
+}
+
+fn refusal(part: &Part) -> Missed {
+    let said = String::from_utf8_lossy(part.body.get(..200.min(part.body.len())).unwrap_or_default());
+    missed(&part.member, "engine", &format!("{}: {said}", part.status))
+}
+
+/// The base node's head, else the first good one's.
+fn head_of(good: &[Good], refusals: &[Part], base: &Arc<Member>) -> HeaderMap {
+    let Some(first) = good.iter().find(|good| good.member.id == base.id).or(good.first()) else {
+        return HeaderMap::new();
+    };
+    let mut head = headers::of_merged(&first.headers);
+    // One version has to be named: the oldest under which any engine was asked instead of the client's.
+    let version = |headers: &HeaderMap| ApiVersion::parse(headers.get(headers::API_VERSION)?.to_str().ok()?);
+    let all = good.iter().map(|good| &good.headers).chain(refusals.iter().map(|part| &part.headers));
+    if let Some(Ok(oldest)) = all.filter_map(version).min().map(|v| HeaderValue::from_str(&v.to_string())) {
+        head.insert(headers::API_VERSION, oldest);
+    }
+    head
 }
 
 fn all_failed(missed: Vec<Missed>, wanted: &Wanted, tally: Tally) -> Fail {

@@ -290,7 +290,7 @@ pub(super) fn nobodys_fault(missed: &[Missed]) -> Result<(), Fail> {
     Ok(())
 }
 
-pub(super) fn split(answers: Vec<Result<Part, Missed>>) -> (Vec<Part>, Vec<Missed>) {
+pub(super) fn split<T>(answers: Vec<Result<T, Missed>>) -> (Vec<T>, Vec<Missed>) {
     let (mut parts, mut missing) = (Vec::new(), Vec::new());
     for answer in answers {
         match answer {
