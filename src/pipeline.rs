@@ -323,7 +323,7 @@ struct Wishes {
 
 impl Wishes {
     fn read(head: &Parts) -> Result<Self, Failure> {
-        let asked = decide::Asked::read(&head.headers)?;
+        let asked = decide::Asked::read(&head.headers).map_err(decide::GateError::from)?;
         let (node, remembered) = match asked.target {
             Some(Target::Node(name)) => (Some(name.to_owned()), None),
             Some(Target::Remembered(name)) => (None, Some(name.to_owned())),

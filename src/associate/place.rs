@@ -65,30 +65,11 @@ async fn is_here(peer: &PeerAddress, cluster: &Cluster, port: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-    use std::sync::Arc;
-
+    use super::super::tests::stage::cluster;
     use super::*;
-    use crate::model::{Member, Reach, Role};
 
     fn node() -> NodeId {
         NodeId::parse("n1").unwrap()
-    }
-
-    fn cluster(kind: Kind) -> Cluster {
-        let me = Member {
-            id: node(),
-            host: Arc::from("node1"),
-            shown: Arc::from("node1"),
-            role: Role::Worker,
-            leader: false,
-            address: None,
-            reach: Reach::Here,
-            api: None,
-            agent_version: None,
-        };
-        let own_addresses = vec![Ipv4Addr::LOCALHOST.into()];
-        Cluster { own_addresses, ..Cluster::alone(kind, me) }
     }
 
     fn peers(ports: &[u16]) -> Vec<PeerAddress> {

@@ -5,7 +5,6 @@ use std::str;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method};
 
-use super::gate::GateError;
 use crate::model::Dialect;
 use crate::model::api_path::ApiPath;
 
@@ -50,6 +49,19 @@ pub struct Facts<'r> {
     pub body: Option<&'r [u8]>,
 }
 
+/// What a header asks for that cannot be, and what to send instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadHeader {
+    #[error("X-Node is empty; name a node or leave the header out")]
+    NodeEmpty,
+    #[error("X-Node names one node: a NodeID, a unique prefix of one, or a host name of at most 128 bytes")]
+    NodeName,
+    #[error("X-Node cannot name all nodes yet; name one, or leave the header out for a merged list")]
+    EveryNode,
+    #[error("the header '{name}' can only have the value '{only}'; leave it out otherwise")]
+    Value { name: HeaderName, only: &'static str },
+}
+
 /// What a request's headers ask of us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked<'r> {
@@ -63,7 +75,7 @@ pub struct Asked<'r> {
 
 impl<'r> Asked<'r> {
     /// Reads the headers; of each at most one is expected, which the gate makes sure of.
-    pub fn read(headers: &'r HeaderMap) -> Result<Self, GateError> {
+    pub fn read(headers: &'r HeaderMap) -> Result<Self, BadHeader> {
         let target = match headers.get(X_NODE) {
             Some(name) => Some(Target::Node(node_name(name)?)),
             None => headers.get(PORTAINER_TARGET).and_then(remembered),
@@ -78,15 +90,15 @@ impl<'r> Asked<'r> {
 }
 
 /// A name to look up, never to resolve or to connect to.
-fn node_name(value: &HeaderValue) -> Result<&str, GateError> {
-    let name = value.to_str().map_err(|_| GateError::NodeName)?;
+fn node_name(value: &HeaderValue) -> Result<&str, BadHeader> {
+    let name = value.to_str().map_err(|_| BadHeader::NodeName)?;
     // What a NodeId may contain: square brackets, for a static peer at an IPv6 address, included.
     let is_safe = |b: u8| b.is_ascii_alphanumeric() || b"_.:[]-".contains(&b);
     match name {
-        "" => Err(GateError::NodeEmpty),
-        name if name.contains('*') => Err(GateError::EveryNode),
+        "" => Err(BadHeader::NodeEmpty),
+        name if name.contains('*') => Err(BadHeader::EveryNode),
         name if name.len() <= NODE_NAME_BYTES && name.bytes().all(is_safe) => Ok(name),
-        _ => Err(GateError::NodeName),
+        _ => Err(BadHeader::NodeName),
     }
 }
 
@@ -97,11 +109,11 @@ fn remembered(value: &HeaderValue) -> Option<Target<'_>> {
 }
 
 /// Whether a header has the one value that it can have. Another value is a misunderstanding, better said than ignored.
-fn is_asked(headers: &HeaderMap, name: &'static str, only: &'static str) -> Result<bool, GateError> {
+fn is_asked(headers: &HeaderMap, name: &'static str, only: &'static str) -> Result<bool, BadHeader> {
     match headers.get(name) {
         None => Ok(false),
         Some(value) if value == only => Ok(true),
-        Some(_) => Err(GateError::Value { name: HeaderName::from_static(name), only }),
+        Some(_) => Err(BadHeader::Value { name: HeaderName::from_static(name), only }),
     }
 }
 
@@ -152,14 +164,14 @@ mod tests {
     fn x_node_is_a_name_and_nothing_else() {
         let long = "x".repeat(129);
         let rows = [
-            ("", GateError::NodeEmpty),
-            ("*", GateError::EveryNode),
-            ("node*", GateError::EveryNode),
-            ("node 1", GateError::NodeName),
-            ("http://node1/", GateError::NodeName),
-            ("node1,node2", GateError::NodeName),
-            ("nöde", GateError::NodeName),
-            (&*long, GateError::NodeName),
+            ("", BadHeader::NodeEmpty),
+            ("*", BadHeader::EveryNode),
+            ("node*", BadHeader::EveryNode),
+            ("node 1", BadHeader::NodeName),
+            ("http://node1/", BadHeader::NodeName),
+            ("node1,node2", BadHeader::NodeName),
+            ("nöde", BadHeader::NodeName),
+            (&*long, BadHeader::NodeName),
         ];
         for (name, problem) in rows {
             assert_eq!(Asked::read(&headers(&[(X_NODE, name)])), Err(problem), "{name:?}");
@@ -171,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_switch_has_one_value() {
-        let value = |name, only| GateError::Value { name: HeaderName::from_static(name), only };
+        let value = |name, only| BadHeader::Value { name: HeaderName::from_static(name), only };
         for (name, text, only) in [(X_NODE_STRICT, "true", "1"), (X_NODE_DIALECT, "portainer", "docker")] {
             assert_eq!(Asked::read(&headers(&[(name, text)])), Err(value(name, only)));
         }

@@ -11,7 +11,7 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, Version};
 
-use super::facts::Asked;
+use super::facts::{Asked, BadHeader};
 use crate::model::api_path::{ApiPath, BadPath};
 
 /// Headers that say who asks, of which node, or how the message is read: one of each, or none.
@@ -50,14 +50,8 @@ pub enum GateError {
     Folded(HeaderName),
     #[error("Connection may only list 'close', 'keep-alive' and 'upgrade'")]
     Connection,
-    #[error("X-Node is empty; name a node or leave the header out")]
-    NodeEmpty,
-    #[error("X-Node names one node: a NodeID, a unique prefix of one, or a host name of at most 128 bytes")]
-    NodeName,
-    #[error("X-Node cannot name all nodes yet; name one, or leave the header out for a merged list")]
-    EveryNode,
-    #[error("the header '{name}' can only have the value '{only}'; leave it out otherwise")]
-    Value { name: HeaderName, only: &'static str },
+    #[error(transparent)]
+    Asked(#[from] BadHeader),
 }
 
 /// Lets a head through, and reads its path.
@@ -281,15 +275,15 @@ mod tests {
 
     #[test]
     fn g15_a_node_is_named_by_a_name() {
-        let value = GateError::Value { name: HeaderName::from_static("x-node-strict"), only: "1" };
+        let value = BadHeader::Value { name: HeaderName::from_static("x-node-strict"), only: "1" };
         let rows = [
-            ("x-node", "", GateError::NodeEmpty),
-            ("x-node", "https://10.0.0.1/", GateError::NodeName),
-            ("x-node", "*", GateError::EveryNode),
+            ("x-node", "", BadHeader::NodeEmpty),
+            ("x-node", "https://10.0.0.1/", BadHeader::NodeName),
+            ("x-node", "*", BadHeader::EveryNode),
             ("x-node-strict", "yes", value),
         ];
         for (name, text, problem) in rows {
-            assert_eq!(pass("GET", "/info", &[(name, text)]), Err(problem), "{text:?}");
+            assert_eq!(pass("GET", "/info", &[(name, text)]), Err(GateError::Asked(problem)), "{text:?}");
         }
     }
 }

@@ -147,10 +147,7 @@ fn of_gate(gate: &GateError) -> StatusCode {
         | GateError::Duplicate(_)
         | GateError::Folded(_)
         | GateError::Connection
-        | GateError::NodeEmpty
-        | GateError::NodeName
-        | GateError::EveryNode
-        | GateError::Value { .. } => StatusCode::BAD_REQUEST,
+        | GateError::Asked(_) => StatusCode::BAD_REQUEST,
     }
 }
 
