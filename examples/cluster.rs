@@ -115,14 +115,14 @@ async fn agents(directory: &Path, secret: &str, shutdown: &Shutdown) -> Result<V
     let cluster_secret = random()?;
     let mut agents = Vec::new();
     for (at, host) in HOSTS.iter().enumerate() {
-        let others = peer.iter().filter(|port| **port != peer[at]).map(|port| format!("127.0.0.1:{port}"));
+        let peers: Vec<_> = peer.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let data = directory.join(host).join("data");
         fs::create_dir(&data)?;
         let flags = [
             ("--host", "127.0.0.1".to_owned()),
             ("--port", public[at].to_string()),
             ("--peer-port", peer[at].to_string()),
-            ("--peers", others.collect::<Vec<_>>().join(",")),
+            ("--peers", peers.join(",")),
             ("--secret", secret.to_owned()),
             ("--cluster-secret", cluster_secret.clone()),
             ("--data", data.display().to_string()),

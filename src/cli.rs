@@ -111,7 +111,7 @@ pub struct Options {
     /// Files with that text, comma-separated: the first is shown, all are trusted
     #[arg(long, env = "AGENT_CLUSTER_SECRET_FILE", value_name = "FILE,…")]
     pub cluster_secret_file: Option<String>,
-    /// Other agents of hosts without Swarm, host[:port], comma-separated
+    /// All agents of hosts without Swarm, host[:port], comma-separated, in one order on all
     #[arg(long, env = "AGENT_PEERS", value_name = "HOST,…")]
     pub peers: Option<String>,
     /// Certificate chain (PEM) for the port for clients; without it one is made

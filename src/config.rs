@@ -182,6 +182,13 @@ pub struct PeerAddress {
     pub port: u16,
 }
 
+impl PeerAddress {
+    /// `host:port`; what membership calls that peer until it has shown who it is.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
 /// What may be done with files.
 #[derive(Clone, Debug)]
 pub struct Browse {

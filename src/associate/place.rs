@@ -1,6 +1,8 @@
 //! Where what a cluster decides once is kept, as the snapshot tells: the association, and the registration.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::config::PeerAddress;
 use crate::model::{Cluster, Kind, NodeId};
@@ -23,12 +25,14 @@ pub(super) struct Outlook {
     kind: Kind,
     here: NodeId,
     manager: Option<NodeId>,
+    own_names: BTreeSet<Arc<str>>,
 }
 
 impl Outlook {
     pub(super) fn of(cluster: &Cluster) -> Self {
         let manager = cluster.nearest_manager().map(|manager| manager.id.clone());
-        Self { kind: cluster.kind, here: cluster.here.clone(), manager }
+        let own_names = cluster.own_names.clone();
+        Self { kind: cluster.kind, here: cluster.here.clone(), manager, own_names }
     }
 }
 
@@ -43,7 +47,7 @@ impl Place {
             Kind::Fixed if *before == Self::File(here()) => before.clone(),
             Kind::Fixed => match peers.first() {
                 Some(first) if !is_here(first, cluster, port).await => {
-                    Self::Elsewhere { first: format!("{}:{}", first.host, first.port) }
+                    Self::Elsewhere { first: first.name() }
                 }
                 _ => Self::File(here()),
             },
@@ -55,7 +59,12 @@ impl Place {
     }
 }
 
+/// Whether a dial met ourselves there, be it through a port that the engine publishes; or the name is one of our own
+/// addresses, which is known sooner.
 async fn is_here(peer: &PeerAddress, cluster: &Cluster, port: u16) -> bool {
+    if cluster.own_names.contains(&*peer.name()) {
+        return true;
+    }
     if peer.port != port {
         return false;
     }
@@ -99,5 +108,9 @@ mod tests {
         assert_eq!(first, Place::File(node()));
         let second = place(Kind::Fixed, &Place::Unknown, &peers(&[9003, 9002])).await;
         assert_eq!(second, Place::Elsewhere { first: "127.0.0.1:9003".to_owned() });
+        // A port of the host that the engine publishes: no address of ours, but a dial came back to us.
+        let met = Cluster { own_names: ["127.0.0.1:9003".into()].into(), ..cluster(Kind::Fixed) };
+        let published = Place::of(&met, &second, &peers(&[9003, 9002]), 9002).await;
+        assert_eq!(published, Place::File(node()));
     }
 }

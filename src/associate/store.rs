@@ -188,6 +188,9 @@ impl Store {
             memory.seals = Seals::new(&keys);
         }
         if place != memory.place {
+            if let Place::Elsewhere { first } = &place {
+                info!(%first, "the first of AGENT_PEERS keeps the association; list all agents, in one order on each");
+            }
             let (seals, standing) = (std::mem::take(&mut memory.seals), memory.standing.take());
             // What stands published is kept in mind, so that its end is published too.
             *memory = Memory { seals, standing, ..Memory::of(place) };

@@ -6,9 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{join, join_all};
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::ResolverConfig;
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -51,12 +55,10 @@ pub(super) async fn follow(record: RecordType, shared: Arc<Shared>, mut pace: Pa
 
 /// Nothing where DNS has nothing, fails or is silent: what it said before stays.
 async fn answer(shared: &Shared, record: RecordType, name: &str) -> BTreeSet<SocketAddr> {
-    match timeout(PATIENCE, look_up(shared, record, name)).await {
-        Ok(Ok(found)) => return found,
-        Ok(Err(problem)) => debug!(%name, %record, %problem, "DNS failed; what it said before stays"),
-        Err(_) => debug!(%name, %record, "DNS is silent; what it said before stays"),
-    }
-    BTreeSet::new()
+    look_up(shared, record, name).await.unwrap_or_else(|problem| {
+        debug!(%name, %record, %problem, "DNS failed; what it said before stays");
+        BTreeSet::new()
+    })
 }
 
 /// The agents' name, absolute, so that no search domain answers for it.
@@ -71,19 +73,45 @@ fn name(shared: &Shared, cluster: &Cluster) -> Option<String> {
 
 async fn look_up(shared: &Shared, record: RecordType, name: &str) -> Result<BTreeSet<SocketAddr>, NetError> {
     let port = shared.config.listen.peer_port;
-    if let Ok(literal) = name.trim_end_matches('.').parse::<IpAddr>() {
-        let asked = if literal.is_ipv4() { RecordType::A } else { RecordType::AAAA };
-        return Ok((record == asked).then(|| SocketAddr::new(literal, port)).into_iter().collect());
-    }
     ask(&(shared.resolve)()?, record, name, port).await
 }
 
 /// The system's resolver as it is configured now, without a memory: Docker's answers say that they hold for 600 s.
 pub(super) fn resolver() -> Result<TokioResolver, NetError> {
-    let mut builder = TokioResolver::builder_tokio()?;
+    // A host without a server still has its hosts file.
+    let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
+        TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
+    });
     let options = builder.options_mut();
     (options.cache_size, options.attempts, options.timeout) = (0, 1, PATIENCE / 2);
+    // A name is looked for as it is before the search domains are tried: what the hosts file has needs no server.
+    options.ndots = 0;
     builder.build()
+}
+
+/// All addresses of a name. Two questions, each for itself: who answers only the one is not unheard.
+pub(super) async fn addresses(resolver: &TokioResolver, name: &str) -> Vec<IpAddr> {
+    let ask = async |record| {
+        let answer = question(resolver, name, record).await.inspect_err(|problem| {
+            debug!(%name, %record, %problem, "no address");
+        });
+        answer.map(|answer| ips(&answer)).unwrap_or_default()
+    };
+    let (v4, v6) = join(ask(RecordType::A), ask(RecordType::AAAA)).await;
+    [v4, v6].concat()
+}
+
+async fn question(resolver: &TokioResolver, name: &str, record: RecordType) -> Result<Lookup, NetError> {
+    timeout(PATIENCE, resolver.lookup(name, record)).await.unwrap_or(Err(NetError::Timeout))
+}
+
+fn ips(answer: &Lookup) -> Vec<IpAddr> {
+    let ip = |record: &Record| match &record.data {
+        RData::A(a) => Some(a.0.into()),
+        RData::AAAA(a) => Some(a.0.into()),
+        _ => None,
+    };
+    answer.answers().iter().filter_map(ip).take(ADDRESSES).collect()
 }
 
 /// One question, and for SRV the addresses of its targets.
@@ -96,33 +124,27 @@ pub(super) async fn ask(
     if record == RecordType::SRV {
         return services(resolver, name).await;
     }
-    let answer = resolver.lookup(name, record).await?;
-    let addresses = answer.answers().iter().filter_map(|r| ip(&r.data));
-    Ok(addresses
+    let found = ips(&question(resolver, name, record).await?);
+    Ok(found
+        .into_iter()
         .filter(|ip| directory::is_dialable(*ip))
         .map(|ip| SocketAddr::new(ip, port))
-        .take(ADDRESSES)
         .collect())
 }
 
 async fn services(resolver: &TokioResolver, name: &str) -> Result<BTreeSet<SocketAddr>, NetError> {
-    let answer = resolver.lookup(format!("_swarmgate-peer._tcp.{name}"), RecordType::SRV).await?;
-    let mut found = BTreeSet::new();
-    for record in answer.answers().iter().take(ADDRESSES) {
-        let RData::SRV(service) = &record.data else { continue };
-        let addresses = resolver.lookup_ip(service.target.clone()).await?;
-        let dialable = addresses.iter().filter(|ip| directory::is_dialable(*ip));
-        found.extend(dialable.map(|ip| SocketAddr::new(ip, service.port)).take(ADDRESSES));
-    }
-    Ok(found)
-}
-
-fn ip(data: &RData) -> Option<IpAddr> {
-    match data {
-        RData::A(a) => Some(a.0.into()),
-        RData::AAAA(a) => Some(a.0.into()),
+    let answer = question(resolver, &format!("_swarmgate-peer._tcp.{name}"), RecordType::SRV).await?;
+    let services = answer.answers().iter().filter_map(|record| match &record.data {
+        RData::SRV(service) => Some((service.target.to_ascii(), service.port)),
         _ => None,
-    }
+    });
+    // A target that is gone takes nothing from the others.
+    let found = services.take(ADDRESSES).map(async |(target, port)| {
+        let dialable =
+            addresses(resolver, &target).await.into_iter().filter(|ip| directory::is_dialable(*ip));
+        dialable.map(|ip| SocketAddr::new(ip, port)).collect::<Vec<_>>()
+    });
+    Ok(join_all(found).await.into_iter().flatten().take(ADDRESSES).collect())
 }
 
 /// Whether a name that is not the service's own leads to none of the agents that Swarm lists.

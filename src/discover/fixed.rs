@@ -3,18 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::UdpSocket;
-use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Pace, Shared};
+use super::{Pace, Shared, dns};
 use crate::config::PeerAddress;
 use crate::membership::Event;
-
-/// 1 s for a name: a list of peers is short, and the next round comes soon.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) async fn follow(shared: Arc<Shared>, mut pace: Pace) {
     if shared.config.cluster.peers.is_empty() {
@@ -22,10 +18,11 @@ pub(super) async fn follow(shared: Arc<Shared>, mut pace: Pace) {
     }
     let mut told = BTreeSet::new();
     loop {
-        for peer in &shared.config.cluster.peers {
-            let found = addresses(&shared, peer).await;
+        let peers = &shared.config.cluster.peers;
+        let found = join_all(peers.iter().map(|peer| addresses(&shared, peer))).await;
+        for (peer, found) in peers.iter().zip(found) {
             note_local(&shared, &found).await;
-            let label: Arc<str> = format!("{}:{}", peer.host, peer.port).into();
+            let label: Arc<str> = peer.name().into();
             // Without an answer the peer keeps what it had; it is named as missing even if it never had any.
             if told.insert(Arc::clone(&label)) || !found.is_empty() {
                 shared.tell(Event::Candidates(BTreeMap::from([(label, found)]))).await;
@@ -36,18 +33,18 @@ pub(super) async fn follow(shared: Arc<Shared>, mut pace: Pace) {
 }
 
 async fn addresses(shared: &Shared, peer: &PeerAddress) -> BTreeSet<SocketAddr> {
-    let bare = peer.host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(literal) = bare.parse::<IpAddr>() {
+    if let Ok(literal) = peer.host.parse::<IpAddr>() {
         return BTreeSet::from([SocketAddr::new(literal, peer.port)]);
     }
-    let Ok(resolver) = (shared.resolve)() else { return BTreeSet::new() };
-    match timeout(PATIENCE, resolver.lookup_ip(bare)).await {
-        Ok(Ok(found)) => found.iter().map(|ip| SocketAddr::new(ip, peer.port)).collect(),
-        Ok(Err(problem)) => {
-            debug!(peer = %peer.host, %problem, "no address");
+    match (shared.resolve)() {
+        Ok(resolver) => {
+            let found = dns::addresses(&resolver, &peer.host).await;
+            found.into_iter().map(|ip| SocketAddr::new(ip, peer.port)).collect()
+        }
+        Err(problem) => {
+            debug!(peer = %peer.host, %problem, "no resolver");
             BTreeSet::new()
         }
-        Err(_) => BTreeSet::new(),
     }
 }
 
@@ -59,7 +56,10 @@ pub(super) async fn note_local(shared: &Shared, peers: &BTreeSet<SocketAddr>) {
         if socket.connect(peer).await.is_ok()
             && let Ok(local) = socket.local_addr()
         {
-            shared.locals.send_if_modified(|locals| locals.insert(local.ip()));
+            // All of a machine's loopback addresses are its own, 127.0.1.1 as well, which is what Debian's hosts file
+            // calls it.
+            let own = if peer.ip().is_loopback() { peer.ip() } else { local.ip() };
+            shared.locals.send_if_modified(|locals| locals.insert(own));
         }
     }
 }

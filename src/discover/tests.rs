@@ -1,5 +1,6 @@
 //! Real recorded answers, a scripted DNS server, and the loops in front of a scripted engine.
 
+mod addresses;
 mod changing;
 mod loops;
 mod names;

@@ -254,6 +254,7 @@ fn static_peers_are_known_by_their_certificates_and_never_twice() {
         ["one worker here -", "liar worker answering 10.0.1.3", "n3:9002 worker unreachable -"]
     );
     assert!(!world.known.targets(world.now).contains_key(&at(2)), "we do not dial ourselves");
+    assert_eq!(world.cluster.own_names, ["n1:9002".into()].into());
     assert!(world.cluster.directory.is_empty());
 }
 

@@ -1,6 +1,6 @@
 //! The snapshot: one immutable value that a whole request works on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -46,6 +46,8 @@ pub struct Cluster {
     pub directory: BTreeMap<IpAddr, NodeId>,
     /// Own addresses on which the peer listener answers. Empty: there are no peers to be had.
     pub own_addresses: Vec<IpAddr>,
+    /// Those of AGENT_PEERS, as `host:port`, at which this agent met itself.
+    pub own_names: BTreeSet<Arc<str>>,
 }
 
 /// What a target's text matched.
@@ -82,6 +84,7 @@ impl Cluster {
             service: None,
             directory: BTreeMap::new(),
             own_addresses: Vec::new(),
+            own_names: BTreeSet::new(),
         }
     }
 

@@ -154,13 +154,14 @@ async fn an_engine_that_comes_late_is_found_and_what_it_becomes_is_followed() {
 
 #[tokio::test]
 async fn static_peers_are_members_before_they_answer() {
-    let mut agent = Agent::start(&["127.0.0.1", "no-such-host.invalid"]);
+    let mut agent = Agent::start(&["127.0.1.1", "no-such-host.invalid"]);
     agent.says(&[("/info", "info-solo.json"), ("/version", "version.json")]);
     agent.engine_starts();
     let cluster = agent.until(|c| c.members.len() == 3).await;
     assert_eq!(cluster.kind, Kind::Fixed);
     assert_eq!(cluster.designated_manager(), None);
-    agent.until(|c| !c.own_addresses.is_empty()).await;
+    // As a hosts file calls the machine itself: a listener belongs there as well.
+    agent.until(|c| c.own_addresses.contains(&[127, 0, 1, 1].into())).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The snapshot that follows from what is known, and the addresses worth dialling.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,6 +32,7 @@ impl Known {
             service: self.own.service.clone(),
             directory: self.bound(),
             own_addresses: self.own.addresses.clone(),
+            own_names: self.own_names(),
         }
     }
 
@@ -70,6 +71,13 @@ impl Known {
             }
         }
         members
+    }
+
+    fn own_names(&self) -> BTreeSet<Arc<str>> {
+        let proof = |at: &SocketAddr| self.tries.get(at)?.proof.as_ref();
+        let is_own = |at: SocketAddr| proof(&at).is_some_and(|proof| proof.node == self.own.id);
+        let own = self.candidates.iter().filter(|(_, addresses)| addresses.all().any(is_own));
+        own.map(|(name, _)| Arc::clone(name)).collect()
     }
 
     /// `None`: that peer is this agent itself.
