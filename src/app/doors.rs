@@ -1,7 +1,8 @@
 //! Opens the peer listener where there are peers to be had, and only on the addresses on which they look for us.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -100,6 +101,8 @@ pub(super) async fn keep_peer_doors(mut doors: PeerDoors) {
     let mut made: Option<Material> = None;
     let mut server: Option<watch::Sender<Arc<ServerConfig>>> = None;
     let mut open: BTreeMap<IpAddr, CancellationToken> = BTreeMap::new();
+    // The addresses on which another program has the port, each told of once.
+    let mut taken = BTreeSet::new();
     let mut remind_at = Instant::now() + REMIND;
     loop {
         let cluster = Arc::clone(&doors.cluster.borrow_and_update());
@@ -112,7 +115,7 @@ pub(super) async fn keep_peer_doors(mut doors: PeerDoors) {
             made = doors.make(&material, &mut server).await.then_some(material);
         }
         if let Some(server) = &server {
-            doors.follow(&cluster, server, &mut open);
+            doors.follow(&cluster, server, &mut open, &mut taken);
         }
         let retry = open.len() < cluster.own_addresses.len();
         let wake = if retry { remind_at.min(Instant::now() + RETRY) } else { remind_at };
@@ -178,6 +181,7 @@ impl PeerDoors {
         cluster: &Cluster,
         server: &watch::Sender<Arc<ServerConfig>>,
         open: &mut BTreeMap<IpAddr, CancellationToken>,
+        taken: &mut BTreeSet<IpAddr>,
     ) {
         open.retain(|address, closed| {
             let kept = cluster.own_addresses.contains(address);
@@ -188,22 +192,32 @@ impl PeerDoors {
         });
         for address in &cluster.own_addresses {
             if !open.contains_key(address)
-                && let Some(closed) = self.open(*address, server)
+                && let Some(closed) = self.open(*address, server, taken)
             {
                 open.insert(*address, closed);
             }
         }
     }
 
-    fn open(&self, address: IpAddr, server: &watch::Sender<Arc<ServerConfig>>) -> Option<CancellationToken> {
+    fn open(
+        &self,
+        address: IpAddr,
+        server: &watch::Sender<Arc<ServerConfig>>,
+        taken: &mut BTreeSet<IpAddr>,
+    ) -> Option<CancellationToken> {
         let port = self.config.listen.peer_port;
         let listener = match listen::bind(Some(address), port) {
             Ok(listener) => listener,
             Err(error) => {
+                if error.kind() == ErrorKind::AddrInUse && taken.insert(address) {
+                    warn!(%address, port, "another program has the port for peers, so no agent reaches this one: \
+                        end it, or set AGENT_PEER_PORT on all agents");
+                }
                 debug!(%address, port, %error, "cannot listen for peers yet");
                 return None;
             }
         };
+        taken.remove(&address);
         info!(%address, port, "listening for peers");
         let closed = CancellationToken::new();
         let door = Door {

@@ -70,6 +70,9 @@ fn listen(reader: &mut Reader<'_>) -> Listen {
     let ranges = |t: &str| parse::list(t, parse::cidr);
     let allow_from = reader.parse("AGENT_ALLOW_FROM", &options.allow_from, ranges).unwrap_or_default();
     let metrics = reader.parse("AGENT_METRICS_ADDR", &options.metrics_addr, parse::socket);
+    if let Some(taken) = metrics.filter(|at| at.port() == peer_port && peer_port != 0) {
+        reader.problem("AGENT_METRICS_ADDR", format!("{taken} has the port of AGENT_PEER_PORT"));
+    }
     Listen { host, port, peer_port, allow_from, metrics }
 }
 

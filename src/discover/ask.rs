@@ -44,6 +44,11 @@ pub(super) enum Unanswered {
     Undecided { state: String },
     #[error("GET {path}: answered with another container")]
     Other { path: String },
+    #[error("this node's id cannot be read from the data directory: {source}")]
+    Nameless {
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl Unanswered {

@@ -96,7 +96,9 @@ async fn ask_all(shared: &Shared, noticed: &mut Noticed) -> Result<(Own, Option<
     };
     let id = match member {
         Some(id) => id,
-        None => generated::id(&shared.config.data, &shared.membership.now()).await,
+        None => generated::id(&shared.config.data, &shared.membership.now())
+            .await
+            .map_err(|source| Unanswered::Nameless { source })?,
     };
     let apart =
         container.as_ref().is_some_and(|c| is_apart(c, networks.as_deref(), &shared.membership.now()));
@@ -202,7 +204,7 @@ pub async fn own_service(engine: &Engine) -> Option<Service> {
 
 /// The id that this node was given outside a Swarm, if it has one.
 pub fn stored_id(data: &std::path::Path) -> Option<NodeId> {
-    generated::kept(data)
+    generated::kept(data).ok().flatten()
 }
 
 /// `GET /info`.

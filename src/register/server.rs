@@ -16,6 +16,9 @@ use crate::dial::{Web, WebFail};
 
 /// 4 MiB: a server that does not know the filter answers with all its environments, a few KiB each.
 const ANSWER: usize = 4 << 20;
+/// What a gateway says when the server itself did not.
+const GATEWAYS: [StatusCode; 3] =
+    [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
 /// 300 characters of what a server says go into the log.
 const SAID: usize = 300;
 
@@ -85,9 +88,14 @@ pub(super) enum ServerFail {
 }
 
 impl ServerFail {
-    /// Whether the server answered, so that it is known to have done nothing.
+    /// Whether the server answered, so that it is known to have done nothing. A gateway before it that gives up on it
+    /// (502, 503, 504) does not know that.
     pub(super) fn is_an_answer(&self) -> bool {
-        matches!(self, Self::Token { .. } | Self::Redirected { .. } | Self::Refused { .. })
+        match self {
+            Self::Token { .. } | Self::Redirected { .. } => true,
+            Self::Refused { status, .. } => !GATEWAYS.contains(status),
+            Self::Web(_) | Self::Malformed { .. } => false,
+        }
     }
 
     pub(super) fn is_conflict(&self) -> bool {

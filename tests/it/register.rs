@@ -319,13 +319,16 @@ async fn what_a_registrar_left_undone_another_agent_does() {
 
 #[tokio::test]
 async fn a_creation_whose_answer_was_lost_is_not_asked_for_again() {
-    let portainer = Portainer::start().await;
-    portainer.next("POST", Odd::Lose);
-    let cluster = registering(Setup::swarm(&HOSTS, 1), portainer.pinned()).start().await;
-    let record = registered(&cluster).await;
-    looks(&cluster, 6).await;
-    assert_eq!((portainer.count("POST"), portainer.environments().len(), &record["Id"]), (1, 1, &json!(1)));
-    assert_eq!(portainer.environments()[0].1, record["URL"].as_str().unwrap());
+    for lost in [None, Some(504)] {
+        let portainer = Portainer::start().await;
+        portainer.next("POST", Odd::Lose(lost));
+        let cluster = registering(Setup::swarm(&HOSTS, 1), portainer.pinned()).start().await;
+        let record = registered(&cluster).await;
+        looks(&cluster, 6).await;
+        let made = (portainer.count("POST"), portainer.environments().len(), &record["Id"]);
+        assert_eq!(made, (1, 1, &json!(1)), "{lost:?}");
+        assert_eq!(portainer.environments()[0].1, record["URL"].as_str().unwrap());
+    }
 }
 
 #[tokio::test]

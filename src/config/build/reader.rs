@@ -62,9 +62,9 @@ impl<'a> Reader<'a> {
     pub(super) fn readable(&mut self, option: &'static str, path: &Path) {
         let opened = File::open(path).and_then(|f| f.metadata());
         match opened {
-            Ok(about) if about.is_dir() => self.problem(option, format!("{path:?} is a directory")),
+            Ok(about) if about.is_dir() => self.problem(option, format!("{} is a directory", shown(path))),
             Ok(_) => {}
-            Err(error) => self.problem(option, format!("cannot read {path:?}: {error}")),
+            Err(error) => self.problem(option, format!("cannot read {}: {error}", shown(path))),
         }
     }
 

@@ -37,6 +37,7 @@ fn what_contradicts_is_a_problem() {
     let [verify, one, path] = tls;
     let rows: &[(&[&str], &[&str])] = &[
         (&["--port", "9002"], &["AGENT_PEER_PORT"]),
+        (&["--metrics-addr", "127.0.0.1:9002"], &["AGENT_METRICS_ADDR"]),
         (&["--port", "0", "--peer-port", "0"], &[]),
         (&["--port", "", "--host", " "], &["AGENT_HOST", "AGENT_PORT"]),
         (&["--secret", ""], &["AGENT_SECRET"]),
@@ -129,6 +130,21 @@ fn all_problems_come_at_once_and_no_secret_with_them() {
             "AGENT_CLUSTER_SECRET: a cluster secret needs at least 32 characters",
             "LOG_LEVEL: \"loud\": expected ERROR, WARN, INFO, DEBUG or TRACE",
             "AGENT_PROT: there is no such option; AGENT_PORT is meant?",
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_path_may_be_a_secret_and_is_not_shown() {
+    let flags = ["--tls-key=-----BEGIN PRIVATE KEY-----", "--tls-cert=/nowhere"];
+    let problems = build(&args(&flags)).expect_err("two problems");
+    let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    let absent = "No such file or directory (os error 2)";
+    assert_eq!(
+        texts,
+        [
+            format!("AGENT_TLS_CERT: cannot read \"/nowhere\": {absent}"),
+            format!("AGENT_TLS_KEY: cannot read the file that it names: {absent}"),
         ]
     );
 }

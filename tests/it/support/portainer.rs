@@ -36,8 +36,8 @@ pub(crate) enum Odd {
     Answer(u16, Option<(&'static str, String)>, Value),
     /// Nothing is done and nothing answered.
     Hang,
-    /// It is done, and nothing answered.
-    Lose,
+    /// It is done, and nothing answered, or a gateway answers that it got nothing.
+    Lose(Option<u16>),
 }
 
 /// A request as it arrived.
@@ -332,11 +332,14 @@ async fn handle(
                     (500, json!({ "message": "Unable to initiate communications", "details": said }))
                 }
             };
-            if lost_or_usual.is_some() {
-                state.asked.send_modify(|all| all.push(asked));
-                return Err(std::io::Error::other("lost as scripted"));
+            match lost_or_usual {
+                Some(Odd::Lose(Some(gateway))) => (gateway, None, json!("upstream timed out")),
+                Some(_) => {
+                    state.asked.send_modify(|all| all.push(asked));
+                    return Err(std::io::Error::other("lost as scripted"));
+                }
+                None => (status, None, body),
             }
-            (status, None, body)
         }
     };
     // After it was done, so that whoever waits for it finds that too.
