@@ -1,5 +1,6 @@
 //! `swarmgate association show | reset`, and what `check` says of it: from the configuration to an exit code.
 
+use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -82,10 +83,10 @@ async fn record_keys(config: &Config, engine: &Engine) -> Vec<RecordKey> {
 }
 
 fn say(outcome: &Outcome) -> ExitCode {
-    if outcome.code == 0 {
-        print!("{}", outcome.text);
-    } else {
-        eprint!("swarmgate: {}", outcome.text);
-    }
+    // What was done is done, also where nobody wants to read of it.
+    let _ = match outcome.code {
+        0 => stdout().write_all(outcome.text.as_bytes()),
+        _ => write!(stderr(), "swarmgate: {}", outcome.text),
+    };
     outcome.code.into()
 }

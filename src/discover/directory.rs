@@ -126,12 +126,12 @@ impl Network {
 
 impl Task {
     /// `<service>.<NodeID>.<TaskID>`, from the right: a service's name may have dots. Only a global service's tasks
-    /// are named after their node.
+    /// are named after their node; a replicated one's have the number of their slot there.
     fn seat(&self, service: &str) -> Option<Seat> {
         let mut parts = self.name.rsplitn(3, '.');
         let (task, node, name) = (parts.next()?, parts.next()?, parts.next()?);
         let at: IpAddr = self.at.parse().ok()?;
-        let named = name == service && !task.is_empty();
+        let named = name == service && !task.is_empty() && !node.bytes().all(|b| b.is_ascii_digit());
         (named && is_dialable(at)).then_some(Seat { at, node: NodeId::parse(node).ok()?, task: task.into() })
     }
 }

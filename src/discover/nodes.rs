@@ -19,19 +19,24 @@ use crate::model::{Cluster, Kind, Member, NodeId, Role};
 const MANAGERS_A_ROUND: usize = 3;
 
 pub(super) async fn follow(shared: Arc<Shared>, mut pace: Pace) {
+    let mut fruitless = 0;
     loop {
         let cluster = shared.membership.now();
-        if cluster.kind == Kind::Swarm
-            && let Some(roster) = ask_managers(&shared, &cluster).await
-        {
-            shared.tell(Event::Roster(roster)).await;
+        if cluster.kind == Kind::Swarm {
+            match ask_managers(&shared, &cluster, fruitless).await {
+                Some(roster) => {
+                    fruitless = 0;
+                    shared.tell(Event::Roster(roster)).await;
+                }
+                None => fruitless += 1,
+            }
         }
         pace.pause().await;
     }
 }
 
-async fn ask_managers(shared: &Shared, cluster: &Cluster) -> Option<Roster> {
-    for manager in managers(cluster) {
+async fn ask_managers(shared: &Shared, cluster: &Cluster, fruitless: usize) -> Option<Roster> {
+    for manager in managers(cluster, fruitless) {
         match ask_one(shared, cluster, manager).await {
             Ok(roster) => return Some(roster),
             Err(problem) => debug!(manager = %manager.id, %problem, "no node list"),
@@ -41,11 +46,14 @@ async fn ask_managers(shared: &Shared, cluster: &Cluster) -> Option<Roster> {
 }
 
 /// Ourselves first if we are one: what binds must be the own engine's word, and while it has none somebody else must
-/// tell who leads now. Then the leader, then the others.
-fn managers(cluster: &Cluster) -> Vec<&Arc<Member>> {
+/// tell who leads now. Then the leader, then the others in turn, since those that were asked before may be the sick ones.
+fn managers(cluster: &Cluster, fruitless: usize) -> Vec<&Arc<Member>> {
     let reachable = cluster.members.values().filter(|m| m.is_manager() && m.is_reachable());
-    let mut managers: Vec<_> = reachable.collect();
-    managers.sort_by_key(|m| (!m.is_here(), !m.leader));
+    let (mut managers, mut others): (Vec<_>, Vec<_>) = reachable.partition(|m| m.is_here() || m.leader);
+    managers.sort_by_key(|m| !m.is_here());
+    let turn = fruitless % others.len().max(1);
+    others.rotate_left(turn);
+    managers.extend(others);
     managers.truncate(MANAGERS_A_ROUND);
     managers
 }
@@ -174,5 +182,33 @@ impl ListedTask {
             .filter_map(|a| directory::address(a))
             .map(seat)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::model::Reach;
+
+    #[test]
+    fn of_seven_managers_each_is_asked_in_its_turn() {
+        let mut cluster = crate::discover::nobody_yet();
+        let member = |name: &str| Member {
+            id: NodeId::parse(name).unwrap(),
+            role: Role::Manager,
+            leader: name == "b",
+            reach: Reach::Answering,
+            ..Member::clone(cluster.me())
+        };
+        let all: Vec<_> = ["a", "b", "c", "d", "e", "f", "g"].map(|name| Arc::new(member(name))).to_vec();
+        cluster.members.extend(all.into_iter().map(|m| (m.id.clone(), m)));
+        let asked =
+            |fruitless| managers(&cluster, fruitless).iter().map(|m| m.id.to_string()).collect::<Vec<_>>();
+        assert_eq!(asked(0), ["b", "a", "c"]);
+        assert_eq!(asked(1), ["b", "c", "d"]);
+        let in_turn: BTreeSet<_> = (0..5).flat_map(asked).collect();
+        assert_eq!(in_turn.len(), 7, "{in_turn:?}");
     }
 }

@@ -51,7 +51,7 @@ pub struct Seat {
 #[derive(Clone, Debug)]
 pub struct Roster {
     pub nodes: Vec<Node>,
-    /// `None`: there is no service, or the tasks could not be read.
+    /// `None`: there is no service.
     pub tasks: Option<Vec<Seat>>,
     /// Whether the own engine said it. Only then do the tasks' addresses bind; from another agent they merely
     /// tell which of two tasks is the one that Swarm runs.

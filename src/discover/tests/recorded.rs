@@ -150,7 +150,7 @@ fn other_services_and_aliases_are_not_listed() {
     let subnets: Vec<Subnet> = network.subnets().collect();
     assert_eq!(subnets.len(), 1);
     let odd = r#"{"Id":"n","Driver":"overlay","Services":{"a.b":{"Tasks":[
-        {"Name":"a.b.node.task","EndpointIP":"10.0.1.9"}, {"Name":"a.b.1.task","EndpointIP":"<nil>"},
+        {"Name":"a.b.node.task","EndpointIP":"10.0.1.9"}, {"Name":"a.b.1.task","EndpointIP":"10.0.1.6"},
         {"Name":"other.node.task","EndpointIP":"10.0.1.8"}, {"Name":"short","EndpointIP":"10.0.1.7"},
         {"Name":"a.b.node.task","EndpointIP":"0.0.0.0"}]},"x":{"Tasks":null}}}"#;
     let network: Network = serde_json::from_str(odd).unwrap();
