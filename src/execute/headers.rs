@@ -29,8 +29,18 @@ const ONE_HOP: [&str; 10] = [
     "expect",
 ];
 
-/// The client's credentials and browser trappings: a Portainer server passes on what its browser sent.
-const STOPS_HERE: [&str; 6] = ["authorization", "cookie", "x-csrf-token", "referer", "origin", "forwarded"];
+/// The client's credentials and browser trappings: a Portainer server passes on what its browser sent. `X-API-Key` is
+/// its own access token, `Private-Token` a GitLab registry's.
+const STOPS_HERE: [&str; 8] = [
+    "authorization",
+    "cookie",
+    "x-api-key",
+    "private-token",
+    "x-csrf-token",
+    "referer",
+    "origin",
+    "forwarded",
+];
 const STOPS_HERE_BY_PREFIX: [&str; 6] =
     ["x-portaineragent-", "x-node", "sec-fetch-", "sec-ch-", "x-forwarded-", "x-swarmgate-"];
 
@@ -128,6 +138,8 @@ mod tests {
         let received = headers(&[
             ("authorization", "Bearer x"),
             ("cookie", "portainer_api_key=x"),
+            ("x-api-key", "ptr_x"),
+            ("private-token", "glpat-x"),
             ("x-csrf-token", "t"),
             ("referer", "https://p/"),
             ("origin", "https://p"),
