@@ -265,13 +265,17 @@ fn describe(record: Option<&Record>, place: &str, now: SystemTime) -> String {
         Some(Holder::Named(key)) => format!("{key} (named by a reset)"),
         None => "nobody's".to_owned(),
     };
-    let over = if unix_seconds(now) < record.until { "open until" } else { "over since" };
+    let window = match timestamp(record.until) {
+        _ if record.is_ended() => "over".to_owned(),
+        until if unix_seconds(now) < record.until => format!("open until {until}"),
+        until => format!("over since {until}"),
+    };
     let note = match record.mode {
         Mode::Associate => "",
         Mode::Secret | Mode::Pins => " (agents without it open no window until a reset)",
     };
-    let (n, until, mode) = (record.n, timestamp(record.until), record.mode.as_str());
-    format!("record {n} in {place}\n  key:    {key}\n  window: {over} {until}\n  mode:   {mode}{note}\n")
+    let (n, mode) = (record.n, record.mode.as_str());
+    format!("record {n} in {place}\n  key:    {key}\n  window: {window}\n  mode:   {mode}{note}\n")
 }
 
 fn in_short(survey: &Survey, window: Duration, now: SystemTime) -> String {
@@ -282,7 +286,12 @@ fn in_short(survey: &Survey, window: Duration, now: SystemTime) -> String {
         }
         return format!("none yet; a window of {} opens when the agent starts", duration(window));
     };
-    let ended = timestamp(read.record.until);
+    // Whoever ended it wrote the record as soon as it was over.
+    let ended = match &read.since {
+        Some(since) if read.record.is_ended() => format!(" {since}"),
+        None if read.record.is_ended() => String::new(),
+        _ => format!(" {}", timestamp(read.record.until)),
+    };
     match judge::standing(&read.record, Mode::Associate, now) {
         Standing::Open => format!("none yet; window ends in {}", remaining(&read.record, now)),
         Standing::Held(holder) => {
@@ -290,7 +299,7 @@ fn in_short(survey: &Survey, window: Duration, now: SystemTime) -> String {
             format!("key {}{since}", holder.fingerprint())
         }
         Standing::Closed(Why::Over) => {
-            format!("none; window ended {ended}; `swarmgate association reset` opens a new one")
+            format!("none; window ended{ended}; `swarmgate association reset` opens a new one")
         }
         Standing::Closed(Why::Weaker | Why::Protected) => {
             "none; agents ran with AGENT_SECRET or AGENT_PORTAINER_KEYS before, so that without them only \
@@ -380,6 +389,11 @@ mod tests {
                 1000,
                 "none; window ended 1970-01-01 00:16:40 UTC; `swarmgate association reset` opens a new one"
                     .to_owned(),
+            ),
+            (
+                found(Record { until: 0, ..record(2, None) }, Some("then")),
+                0,
+                "none; window ended then; `swarmgate association reset` opens a new one".to_owned(),
             ),
         ];
         for (survey, now, expected) in rows {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::record::{BadRecord, Holder, Mode, Read, Record, unix_seconds};
+use super::record::{BadRecord, ENDED, Holder, Mode, Read, Record, unix_seconds};
 use crate::config;
 use crate::identify::PublicKey;
 
@@ -39,6 +39,9 @@ pub enum Next {
     Hold(Record),
     /// It was there before and is gone or lower now: it stays in force.
     Keep(Record),
+    /// `present` is the present record, and its window is over by this clock: write `ended`, so that it is by every
+    /// clock.
+    End { present: Record, ended: Record },
     /// Write this one, and judge anew if somebody else was first.
     Write(Record),
 }
@@ -95,17 +98,22 @@ pub fn next(survey: &Survey, seen: Option<&Record>, start: Start, now: SystemTim
         (None, None) if survey.bad.iter().any(|(_, bad)| bad.is_unproved()) => {
             // Somebody was or could be associated here under a secret, or a service, that is not ours. Whoever changed
             // that did not ask for another window.
-            return Next::Write(Record { until: 0, ..first(n, start, now) });
+            return Next::Write(Record { until: ENDED, ..first(n, start, now) });
         }
         (None, None) => return Next::Write(first(n, start, now)),
-        (None, Some(seen)) => return Next::Keep(seen.clone()),
-        (Some(best), Some(seen)) if best.record.n < seen.n => return Next::Keep(seen.clone()),
+        (None, Some(seen)) => return ending(seen, n, start, now).unwrap_or_else(|| Next::Keep(seen.clone())),
+        (Some(best), Some(seen)) if best.record.n < seen.n => {
+            return ending(seen, n, start, now).unwrap_or_else(|| Next::Keep(seen.clone()));
+        }
         (Some(best), _) => best,
     };
     let record = &present.record;
     if start.mode.is_protected() && !record.mode.is_protected() {
         // Whoever was associated before is not any more, and without the secret nobody becomes it unasked.
         return Next::Write(Record { n, holder: None, mode: start.mode, ..record.clone() });
+    }
+    if let Some(end) = ending(record, n, start, now) {
+        return end;
     }
     if present.seal != 0 {
         return Next::Write(Record { n, ..record.clone() });
@@ -146,6 +154,13 @@ pub fn standing(record: &Record, mode: Mode, now: SystemTime) -> Standing {
         None if unix_seconds(now) < record.until => Standing::Open,
         None => Standing::Closed(Why::Over),
     }
+}
+
+/// Ends a window that is over. Its end alone would leave it to each node's clock: one that is behind would open it
+/// again, for all.
+fn ending(present: &Record, n: u64, start: Start, now: SystemTime) -> Option<Next> {
+    let over = standing(present, start.mode, now) == Standing::Closed(Why::Over) && !present.is_ended();
+    over.then(|| Next::End { present: present.clone(), ended: Record { n, until: ENDED, ..present.clone() } })
 }
 
 fn first(n: u64, start: Start, now: SystemTime) -> Record {
@@ -190,7 +205,40 @@ mod tests {
     fn a_later_start_moves_no_window() {
         let survey = Survey::of([good(record(1, None))]);
         assert_eq!(next(&survey, None, OPEN, at(999)), Next::Hold(record(1, None)));
-        assert_eq!(next(&survey, None, OPEN, at(5000)), Next::Hold(record(1, None)));
+    }
+
+    #[test]
+    fn a_window_that_is_over_is_ended_for_every_clock() {
+        let ended = Record { until: ENDED, ..record(2, None) };
+        let end = Next::End { present: record(1, None), ended: ended.clone() };
+        let survey = || Survey::of([good(record(1, None))]);
+        assert_eq!(next(&survey(), None, OPEN, at(5000)), end);
+        // Also where only this agent remembers it.
+        for found in [Survey::default(), Survey::of([good(record(0, None))])] {
+            assert_eq!(next(&found, Some(&record(1, None)), OPEN, at(5000)), end);
+        }
+        let after = Survey::of([good(record(1, None)), good(ended.clone())]);
+        for now in [0, 5000] {
+            assert_eq!(next(&after, None, OPEN, at(now)), Next::Hold(ended.clone()), "at {now}");
+            assert_eq!(standing(&ended, OPEN.mode, at(now)), Standing::Closed(Why::Over), "at {now}");
+        }
+        assert_eq!(reset(&after, None, None, OPEN.window, at(0)).until, 60, "a reset opens one again");
+    }
+
+    #[test]
+    fn what_is_no_open_window_is_not_ended() {
+        let noted = Record { mode: Mode::Secret, ..record(1, None) };
+        for (found, start) in [(record(1, by("A")), OPEN), (noted.clone(), OPEN), (noted, SECRET)] {
+            let survey = Survey::of([good(found.clone())]);
+            assert_eq!(next(&survey, None, start, at(5000)), Next::Hold(found));
+        }
+    }
+
+    #[test]
+    fn an_end_under_the_previous_secret_is_written_once() {
+        let read = Read { record: record(1, None), node: None, seal: 1, since: None };
+        let written = next(&Survey::of([(1, Ok(read))]), None, OPEN, at(5000));
+        assert!(matches!(written, Next::End { ended: Record { n: 2, until: ENDED, .. }, .. }), "{written:?}");
     }
 
     #[test]

@@ -37,10 +37,13 @@ pub enum Holder {
 pub struct Record {
     pub n: u64,
     pub holder: Option<Holder>,
-    /// The window's end in unix seconds; no restart moves it.
+    /// The window's end in unix seconds; no restart moves it. [`ENDED`] by every clock.
     pub until: u64,
     pub mode: Mode,
 }
+
+/// The end of a window that some agent found to be over: no clock is before it, however far behind.
+pub const ENDED: u64 = 0;
 
 /// Why bytes are no record of ours.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +152,11 @@ impl Record {
         let written = Written { n, key, fingerprint, until, mode, node, mac };
         // Strings and numbers only: this cannot fail, and an empty record would be refused by every reader.
         serde_json::to_vec(&written).unwrap_or_default()
+    }
+
+    /// Whether its window is over by every clock.
+    pub fn is_ended(&self) -> bool {
+        self.until == ENDED
     }
 
     /// What the MAC covers: all but the node, since a cached copy is the same record.

@@ -149,6 +149,14 @@ impl Store {
                     Created::First => {}
                     Created::Taken => continue,
                 },
+                Next::End { present, ended } => {
+                    // It is over here, whether or not the others can be told.
+                    self.adopt(memory, present, now).await;
+                    match self.note(memory, ended, now).await? {
+                        Created::First => {}
+                        Created::Taken => continue,
+                    }
+                }
             }
             return Ok(survey);
         }
@@ -326,7 +334,7 @@ async fn pause(pace: Duration) {
 
 fn tell(standing: Option<&Standing>, record: Option<&Record>, now: SystemTime) {
     let n = record.map_or(0, |record| record.n);
-    let until = record.map_or_else(String::new, |record| timestamp(record.until));
+    let until = record.filter(|record| !record.is_ended()).map(|record| timestamp(record.until));
     let left = record.map_or_else(String::new, |record| remaining(record, now));
     match standing {
         Some(Standing::Open) if record.is_none() => {}

@@ -322,7 +322,10 @@ async fn the_log_says_how_long_a_window_is_open_that_it_ends_soon_and_that_it_ha
         }
     }
     // Started in its last minutes, one line says all.
-    let again = stage.agent("a", Mode::Associate);
+    let start = SystemTime::now();
+    stage.agent("b", Mode::Associate).refresh(start).await;
+    log.lines("");
+    let again = stage.agent("b", Mode::Associate);
     for _ in 0..2 {
         again.refresh(start + Duration::from_secs(3590)).await;
     }
@@ -347,4 +350,61 @@ async fn a_key_that_does_not_count_is_told_once_a_minute_with_the_way_to_reset()
     *agent.complained.lock().unwrap() = Some(minute);
     agent.complain(&stranger);
     assert_eq!(log.lines("refused a valid signature").len(), 1);
+}
+
+#[tokio::test]
+async fn a_window_that_is_over_by_one_clock_is_over_by_all_and_is_told_once() {
+    let (log, _logging) = Log::start();
+    for kind in [Kind::Swarm, Kind::Standalone] {
+        let (stage, start) = (Stage::set(kind), SystemTime::now());
+        let agent = stage.agent("a", Mode::Associate);
+        let fresh = if kind == Kind::Swarm { "b" } else { "a" };
+        let slow = stage.agent(fresh, Mode::Associate);
+        agent.refresh(start).await;
+        slow.refresh(start).await;
+        assert!(is_open(&slow), "{kind:?}");
+        log.lines("");
+        for after in [3600, 3603, 3606] {
+            agent.refresh(start + Duration::from_secs(after)).await;
+        }
+        assert_eq!(log.lines("nobody claimed this agent in time").len(), 1, "{kind:?}");
+        slow.claim(&key("A")).await.unwrap();
+        assert!(is_closed(&slow), "{kind:?}: with a clock that is behind");
+        let restarted = stage.agent(fresh, Mode::Associate);
+        restarted.refresh(start - Duration::from_secs(86_400)).await;
+        assert!(is_closed(&restarted), "{kind:?}: without a clock of its own");
+        let names: &[_] = match kind {
+            Kind::Swarm => &["swarmgate.association.1", "swarmgate.association.2"],
+            _ => &[],
+        };
+        assert_eq!(stage.script.names(), names, "{kind:?}: one window and its end");
+        assert!(log.lines("1970").is_empty(), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_cannot_be_written_closes_here_all_the_same() {
+    let (stage, start) = (Stage::set(Kind::Swarm), SystemTime::now());
+    let agent = stage.agent("a", Mode::Associate);
+    agent.refresh(start).await;
+    stage.script.leaderless.store(true, Ordering::Relaxed);
+    let late = start + Duration::from_secs(3600);
+    for agent in [&agent, &stage.agent("fresh", Mode::Associate)] {
+        agent.refresh(late).await;
+        assert!(is_closed(agent));
+    }
+    stage.script.leaderless.store(false, Ordering::Relaxed);
+    agent.refresh(late).await;
+    assert_eq!(stage.script.names().len(), 2);
+}
+
+#[tokio::test]
+async fn a_reset_opens_a_window_after_one_was_ended() {
+    let stage = Stage::set(Kind::Swarm);
+    let agent = started(stage.agent("a", Mode::Associate)).await;
+    agent.refresh(SystemTime::now() + Duration::from_secs(3601)).await;
+    assert!(is_closed(&agent));
+    assert_eq!(reset(&stage.desk(stage.directory.path(), &[KEY]), None, SystemTime::now()).await.code, 0);
+    agent.refresh(SystemTime::now()).await;
+    assert!(is_open(&agent));
 }

@@ -28,6 +28,8 @@ pub(super) const KEY: RecordKey = [7; 32];
 pub(super) struct Script {
     pub(super) configs: Mutex<BTreeMap<String, Value>>,
     pub(super) sick: AtomicU16,
+    /// Whether configs can be read but not be made.
+    pub(super) leaderless: AtomicBool,
     /// Whether the engine is a worker's now.
     pub(super) worker: AtomicBool,
 }
@@ -66,6 +68,9 @@ impl Script {
                 let made = |spec| json!({"ID": "x", "CreatedAt": "2026-07-22T15:00:00.5Z", "Spec": spec});
                 said(200, &configs.values().map(made).collect())
             }
+            "/configs/create" if self.leaderless.load(Ordering::Relaxed) => {
+                said(500, &json!({"message": "rpc error: The swarm does not have a leader"}))
+            }
             "/configs/create" => {
                 let spec: Value = serde_json::from_slice(&body).unwrap();
                 let name = spec["Name"].as_str().unwrap().to_owned();
@@ -94,6 +99,7 @@ impl Stage {
         let script = Arc::new(Script {
             configs: Mutex::default(),
             sick: AtomicU16::new(0),
+            leaderless: AtomicBool::default(),
             worker: AtomicBool::default(),
         });
         serve(UnixListener::bind(&socket).unwrap(), Arc::clone(&script), &shutdown);
