@@ -319,7 +319,7 @@ mod tests {
     use crate::model::{Kind, NodeId, Service};
 
     /// What an agent answers with, in front of no engine.
-    fn lone(data: &std::path::Path, cluster: &watch::Receiver<Arc<Cluster>>) -> Arc<Pipeline> {
+    pub(super) fn lone(data: &std::path::Path, cluster: &watch::Receiver<Arc<Cluster>>) -> Arc<Pipeline> {
         let flags = ["--data".to_owned(), data.display().to_string()];
         let config = Arc::new(Config::from_args(&Args::from_flags(flags).unwrap()).unwrap());
         let (shutdown, limits) = (Shutdown::new(), Arc::new(config.limits.clone()));

@@ -20,7 +20,7 @@ impl Leashes {
         held.entry((node.clone(), at)).or_default().clone()
     }
 
-    /// Ends all: the secret under which they were let in has changed.
+    /// Ends all: the node as which this one let them in is another by now.
     pub fn cut_all(&self) {
         self.keep(|_, _| false);
     }
