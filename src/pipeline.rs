@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -63,7 +63,8 @@ impl Pipeline {
         let (head, body) = request.into_parts();
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let asker = asker(&head, &client);
-        let outcome = self.handle(head, body, &client, &mut cluster, &mut timed.class).await;
+        let (upgrading, mut door) = (head.headers.contains_key(header::UPGRADE), Door::None);
+        let outcome = self.handle(head, body, &client, &mut cluster, (&mut timed.class, &mut door)).await;
         match &outcome {
             Ok(Answer { tally: Some(tally), .. }) if !tally.missing.is_empty() => {
                 self.executor.metrics.answered_in_part();
@@ -71,7 +72,10 @@ impl Pipeline {
             Ok(_) => {}
             Err(failure) => note(failure, &client, &path),
         }
-        let response = respond(outcome, &cluster, origin, &self.agent_version);
+        let mut response = respond(outcome, &cluster, origin, &self.agent_version);
+        if upgrading && door != Door::None {
+            headers::close_unless_upgraded(&mut response);
+        }
         let status = response.status().as_u16();
         timed.ended(status);
         let took = started.elapsed().as_micros();
@@ -85,11 +89,11 @@ impl Pipeline {
         body: Body,
         client: &Arc<Client>,
         cluster: &mut Arc<Cluster>,
-        class: &mut Class,
+        (class, door): (&mut Class, &mut Door),
     ) -> Result<Answer, Failure> {
         let path = gate(&head)?;
         let row = classes::row(&head.method, &path, origin_of(client));
-        *class = classes::of(row);
+        (*class, *door) = (classes::of(row), row.door);
         let console = row.door == Door::WebSocket;
         let outcome = self.routed(head, body, path, client, cluster).await;
         outcome.map_err(|failure| if console { failure.of_console() } else { failure })

@@ -110,6 +110,14 @@ pub fn clean_answer(headers: &mut HeaderMap, status: http::StatusCode) {
     }
 }
 
+/// Ends a connection whose client wanted a stream and got an answer: what it already sent of the stream must not be
+/// read as its next request.
+pub fn close_unless_upgraded<B>(answer: &mut http::Response<B>) {
+    if answer.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
 /// What a merged answer keeps of the base node's head.
 pub fn of_merged(base: &HeaderMap) -> HeaderMap {
     const KEPT: [&str; 4] = ["api-version", "docker-experimental", "ostype", "server"];

@@ -234,3 +234,36 @@ async fn an_upgrade_connection_is_never_used_again() {
     }
     assert!(cluster.engine(0).connections() >= before + 3);
 }
+
+#[tokio::test]
+async fn whatever_refuses_an_upgrade_what_came_with_it_is_no_request() {
+    let mut cluster = two().await;
+    cluster.nodes[1].kill().await;
+    let body = r#"{"Detach":false,"Tty":true}"#;
+    let stdin = "GET /version HTTP/1.1\r\nHost: a\r\n\r\n";
+    let exec = |more: &str| {
+        let length = body.len();
+        format!(
+            "POST /exec/x/start HTTP/1.1\nHost: a\nConnection: Upgrade\nUpgrade: tcp\n{more}Content-Length: {length}"
+        )
+    };
+    let rows = [(exec("X-Node: node2\n"), 502), (exec("X-Node: nowhere\n"), 404), (exec(""), 404)];
+    for (head, status) in rows {
+        let mut wire = cluster.client(0).wire().await;
+        wire.ask(&head, &format!("{body}{stdin}")).await;
+        let answer = wire.head().await.to_ascii_lowercase();
+        assert!(answer.starts_with(&format!("http/1.1 {status}")), "{answer}");
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+        let rest = wire.rest().await;
+        assert!(rest.starts_with("{\"message\"") && !rest.contains("HTTP/1.1"), "{rest}");
+    }
+    let mut wire = cluster.client(0).stranger().wire().await;
+    wire.ask(&exec(""), &format!("{body}{stdin}")).await;
+    let answer = wire.head().await.to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 403") && answer.contains("connection: close\r\n"), "{answer}");
+    // Where nothing becomes a stream the header means nothing.
+    let mut wire = cluster.client(0).wire().await;
+    wire.ask(&exec("").replace("/exec/x/start", "/volumes/create"), &format!("{body}{stdin}")).await;
+    assert!(!wire.head().await.to_ascii_lowercase().contains("connection: close"));
+    wire.through("HTTP/1.1 403 Forbidden").await;
+}
