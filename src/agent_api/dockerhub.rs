@@ -33,8 +33,12 @@ const MANIFEST: &str = "/v2/ratelimitpreview/test/manifests/latest";
 /// Why there are no limits to tell.
 #[derive(Debug, thiserror::Error)]
 pub enum HubFail {
-    #[error("the body is no registry: JSON with Authentication, Username and Password is expected")]
-    Document(#[source] serde_json::Error),
+    /// Where, and no more: the parser's own words repeat what was sent, which may be a password.
+    #[error(
+        "the body is no registry: JSON with Authentication, Username and Password is expected; it goes wrong at line \
+         {line}, column {column}"
+    )]
+    Document { line: usize, column: usize },
     #[error("Authentication is true, but Username or Password is missing")]
     Credentials,
     #[error(transparent)]
@@ -109,7 +113,8 @@ fn read(headers: &HeaderMap) -> Option<Limits> {
 
 impl Account {
     fn read(body: &[u8]) -> Result<Self, HubFail> {
-        let registry: Registry = serde_json::from_slice(body).map_err(HubFail::Document)?;
+        let registry: Registry = serde_json::from_slice(body)
+            .map_err(|error| HubFail::Document { line: error.line(), column: error.column() })?;
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         match (registry.authentication, given(registry.username), given(registry.password)) {
             (None | Some(false), _, _) => Ok(Self(None)),
@@ -196,7 +201,21 @@ mod tests {
         }
         for body in ["", "null", "[]", "1", "{", r#"{"Authentication":"true"}"#, r#"{"Username":1}"#, "{} {}"]
         {
-            assert!(matches!(Account::read(body.as_bytes()), Err(HubFail::Document(_))), "{body}");
+            assert!(matches!(Account::read(body.as_bytes()), Err(HubFail::Document { .. })), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_is_not_repeated_where_it_is_refused() {
+        for body in [
+            r#"{"Authentication":"hunter2"}"#,
+            r#"{"Username":"u","Password":["hunter2"],"Authentication":"hunter2"}"#,
+            r#"{"Authentication":true,"Password":20391745}"#,
+            r#""hunter2""#,
+        ] {
+            let refused = crate::model::chain(&Account::read(body.as_bytes()).unwrap_err());
+            assert!(!refused.contains("hunter2") && !refused.contains("20391745"), "{refused}");
+            assert!(refused.contains("line 1, column "), "{refused}");
         }
     }
 

@@ -159,7 +159,7 @@ fn of_agent(fail: &agent_api::Fail) -> StatusCode {
         agent_api::Fail::Browse(fail) => of_browse(fail),
         agent_api::Fail::Console(fail) => of_console(fail),
         agent_api::Fail::Disks { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        agent_api::Fail::Body(_) | agent_api::Fail::Hub(HubFail::Document(_) | HubFail::Credentials) => {
+        agent_api::Fail::Body(_) | agent_api::Fail::Hub(HubFail::Document { .. } | HubFail::Credentials) => {
             StatusCode::BAD_REQUEST
         }
         agent_api::Fail::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
