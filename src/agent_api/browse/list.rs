@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderValue};
 use http_body::Frame;
-use rustix::fs::{AtFlags, Dir, FileType, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
 use rustix::io::Errno;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -99,21 +99,22 @@ pub(super) fn read(root: &Root, at: &Below, bounds: &Bounds) -> Result<Entries, 
         if held > SMALL && large.is_none() {
             large = Some(Arc::clone(&bounds.large).try_acquire_owned().map_err(|_| Fail::Busy)?);
         }
-        let about = match statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(about) => about,
-            // Removed since it was read.
-            Err(Errno::NOENT) => continue,
-            Err(error) => return Err(io(error)),
-        };
-        entries.push(Entry {
-            name: name.to_bytes().to_vec(),
-            size: about.st_size,
-            is_dir: FileType::from_raw_mode(about.st_mode) == FileType::Directory,
-            modified: about.st_mtime,
-        });
+        let about = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW);
+        entries.extend(told(name.to_bytes(), about, entry.file_type()));
     }
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(Entries { all: entries.into(), _large: large })
+}
+
+/// `None`: it was removed since it was read. What cannot be asked about, such as the mount of a file system that is
+/// dead, hides nothing beside it: it is listed as the directory has it. `kind`: what the directory says that it is.
+fn told(name: &[u8], about: Result<Stat, Errno>, kind: FileType) -> Option<Entry> {
+    let (size, kind, modified) = match about {
+        Ok(about) => (about.st_size, FileType::from_raw_mode(about.st_mode), about.st_mtime),
+        Err(Errno::NOENT) => return None,
+        Err(_) => (0, kind, 0),
+    };
+    Some(Entry { name: name.to_vec(), size, is_dir: kind == FileType::Directory, modified })
 }
 
 pub(super) fn response(entries: Entries) -> Response<Body> {
@@ -182,6 +183,19 @@ mod tests {
         let pieces: Vec<_> = std::iter::from_fn(|| listing.piece()).collect();
         assert!(pieces.iter().all(|piece| piece.len() < PIECE + 512), "pieces stay small");
         (String::from_utf8(pieces.concat()).expect("text"), pieces.len())
+    }
+
+    #[test]
+    fn what_cannot_be_asked_about_is_listed_as_the_directory_has_it() {
+        for error in [Errno::ACCESS, Errno::NOTCONN, Errno::IO, Errno::STALE] {
+            for (kind, is_dir) in [(FileType::Directory, true), (FileType::RegularFile, false)] {
+                let entry = told(b"mnt", Err(error), kind).expect("an entry");
+                assert_eq!((entry.size, entry.is_dir, entry.modified), (0, is_dir, 0), "{error}");
+            }
+        }
+        assert!(told(b"gone", Err(Errno::NOENT), FileType::RegularFile).is_none());
+        let about = rustix::fs::stat("/").expect("a root");
+        assert!(told(b"root", Ok(about), FileType::Unknown).is_some_and(|entry| entry.is_dir));
     }
 
     #[test]
