@@ -29,6 +29,8 @@ const LOOKS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// 64 KiB: these files hold a word or a table of a few lines.
 const LARGEST: u64 = 64 << 10;
+/// 1 MiB: the counters of some ten thousand disks and partitions.
+const LARGEST_TABLE: u64 = 1 << 20;
 
 /// The host's file system, as this process sees it.
 pub struct Host {
@@ -100,6 +102,17 @@ fn word(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+}
+
+/// A table of the kernel's that grows with the host: whole lines, of at most `largest` bytes.
+fn table(path: &Path, largest: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(largest).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == largest {
+        // A number that was cut is another number.
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Names of a directory's entries, sorted; at most `limit` of them.

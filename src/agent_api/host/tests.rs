@@ -131,3 +131,18 @@ async fn who_waits_for_a_disk_that_hangs_is_told_so_and_the_threads_are_bounded(
     drop(release);
     let _places = host.looks.acquire_many(LOOKS as u32).await.unwrap();
 }
+
+#[test]
+fn a_table_ends_with_a_whole_line_however_long_it_is() {
+    let line = |n: usize| format!("{n:>4} 0 sd{n} 1 0 1 0 1 0 1234567890\n");
+    let lines: String = (0..9000).map(line).collect();
+    let root = host(&[("proc/diskstats", &lines)]);
+    let path = root.path().join("proc/diskstats");
+    assert_eq!(table(&path, LARGEST_TABLE).unwrap(), lines);
+    for largest in [100, 1000, 70_000] {
+        let cut = table(&path, largest).unwrap();
+        assert!(lines.starts_with(&cut) && !cut.is_empty(), "{largest}");
+        assert!(cut.lines().all(|line| line.ends_with(" 1234567890")), "{largest}");
+    }
+    assert_eq!(table(&path, 5).unwrap(), "");
+}

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{disks, word};
+use super::{LARGEST_TABLE, disks, table, word};
 use crate::telemetry::metrics::Readings;
 
 /// What the kernel counts processor time in, on every processor that we are built for (USER_HZ).
@@ -45,7 +45,8 @@ pub(super) fn read(root: &Path, data: &Path) -> Readings {
         readings.gauge(name, help, value.parse().ok());
     }
     let names = disks::names(root).unwrap_or_default().into_iter().collect();
-    let [read, written] = disks(&text("diskstats"), &names);
+    let stats = table(&proc.join("diskstats"), LARGEST_TABLE).unwrap_or_default();
+    let [read, written] = disks(&stats, &names);
     let help = "Bytes read from the host's disks";
     readings.counters("swarmgate_host_disk_read_bytes", help, "device", read);
     let help = "Bytes written to the host's disks";
