@@ -236,8 +236,15 @@ fn check_tells_the_association_without_an_agent() {
     write(format!(r#"{{"N":1,"Key":null,"Until":{},"Mode":"associate","Node":"n"}}"#, now + 47 * 60 + 30));
     let open = told(&[]);
     assert!(open.starts_with("none yet; window ends in 47m"), "{open}");
-    let peers = told(&[("AGENT_PEERS", "other"), ("AGENT_CLUSTER_SECRET", LONG)]);
-    assert!(peers.ends_with("; of AGENT_PEERS the first one decides"), "{peers}");
+    let peers = told(&[("AGENT_PEERS", "192.0.2.1"), ("AGENT_CLUSTER_SECRET", LONG)]);
+    assert!(peers.contains("the first agent of AGENT_PEERS, 192.0.2.1:9002, decides"), "{peers}");
+    for (peers, code) in [("192.0.2.1,127.0.0.1", 2), ("127.0.0.1,192.0.2.1", 0)] {
+        let peers = [("AGENT_PEERS", peers), ("AGENT_CLUSTER_SECRET", LONG)];
+        let output = run(&["association", "reset"], &[&environment[..], &peers].concat());
+        assert_eq!(output.status.code(), Some(code), "{peers:?}: {}", stderr(&output));
+        let wrote = fs::read_to_string(data.join("association.json")).expect("it is there");
+        assert_eq!(wrote.contains("\"N\":2"), code == 0, "{peers:?}: {wrote}");
+    }
     write(r#"{"N":1,"Key":null,"Until":1000,"Mode":"associate","Node":"n"}"#.to_owned());
     assert!(
         told(&[]).starts_with("none; window ended 1970-01-01 00:16:40 UTC; `swarmgate association reset`")

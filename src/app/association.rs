@@ -2,16 +2,19 @@
 
 use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::sync::watch;
+
 use crate::associate::command::{self, Desk, Outcome};
-use crate::associate::{Mode, RecordKey};
-use crate::config::Config;
-use crate::dial::Engine;
+use crate::associate::{Mode, Place, RecordKey};
+use crate::config::{Config, PeerAddress};
+use crate::dial::{Engine, Patience, Peers};
 use crate::discover;
-use crate::model::Fingerprint;
+use crate::model::{Cluster, Fingerprint, Kind};
 use crate::shutdown::Shutdown;
-use crate::trust::peer::Authority;
+use crate::trust::peer::{Authority, PeerTls, peer_tls};
 
 /// Says which key may call, and until when nobody's may.
 pub fn show(config: &Config) -> ExitCode {
@@ -57,29 +60,61 @@ async fn outcome(config: &Config, wish: Wish) -> Outcome {
         Ok(engine) => engine,
         Err(problem) => return Outcome { text: format!("{problem}\n"), code: 1 },
     };
+    let authorities = authorities(config, &engine).await;
+    let record_keys: Vec<RecordKey> = authorities.iter().map(Authority::record_key).collect();
     let desk = Desk {
-        record_keys: &record_keys(config, &engine).await,
+        record_keys: &record_keys,
         engine: &engine,
         data: &config.data,
         window: config.portainer.window,
         here: discover::stored_id(&config.data),
+        elsewhere: elsewhere(config, &authorities).await,
     };
     let now = SystemTime::now();
     match wish {
         Wish::Show => command::show(&desk, now).await,
-        Wish::Brief => command::brief(&desk, !config.cluster.peers.is_empty(), now).await,
+        Wish::Brief => command::brief(&desk, now).await,
         Wish::Reset(key) => command::reset(&desk, key, now).await,
     }
 }
 
-/// The keys that the running agents have: of the cluster secrets, else of the service that this container is of.
-async fn record_keys(config: &Config, engine: &Engine) -> Vec<RecordKey> {
+/// What the running agents prove themselves with: of the cluster secrets, else of the service that this container is of.
+async fn authorities(config: &Config, engine: &Engine) -> Vec<Authority> {
     let mut secrets: Vec<_> = config.cluster.secrets.iter().map(|s| s.reveal().as_bytes().to_vec()).collect();
     if secrets.is_empty() {
         secrets.extend(discover::own_service(engine).await.map(|service| service.id.as_bytes().to_vec()));
     }
-    let authorities = secrets.iter().filter_map(|secret| Authority::derive(secret).ok());
-    authorities.map(|authority| authority.record_key()).collect()
+    secrets.iter().filter_map(|secret| Authority::derive(secret).ok()).collect()
+}
+
+/// The agent that decides where there is no Swarm, if it is not this host's: as the running agent finds it.
+async fn elsewhere(config: &Config, authorities: &[Authority]) -> Option<String> {
+    let peers = &config.cluster.peers;
+    let first = peers.first()?;
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let own_addresses = interfaces.iter().map(|interface| interface.ip()).collect();
+    let alone = Cluster { kind: Kind::Fixed, own_addresses, ..discover::nobody_yet() };
+    match Place::of(&alone, &Place::Unknown, peers, config.listen.peer_port).await {
+        Place::Elsewhere { .. } if answers_there(config, authorities, first).await => None,
+        Place::Elsewhere { first } => Some(first),
+        Place::Unknown | Place::Swarm(_) | Place::File(_) => None,
+    }
+}
+
+/// Whether this host's own agent answers at that address, which may be a port that the engine publishes.
+async fn answers_there(config: &Config, authorities: &[Authority], at: &PeerAddress) -> bool {
+    let Some(here) = discover::stored_id(&config.data) else { return false };
+    let Ok(PeerTls { client, .. }) = peer_tls(authorities, &here) else { return false };
+    let tls = watch::Sender::new(Some(client));
+    let peers = Peers::new(tls.subscribe(), Arc::new(config.limits.clone()), Shutdown::new());
+    let found = tokio::net::lookup_host((at.host.as_str(), at.port)).await;
+    for address in found.into_iter().flatten() {
+        let met = peers.probe(address, None, Patience::Brief).await;
+        if met.is_ok_and(|met| met.node == here) {
+            return true;
+        }
+    }
+    false
 }
 
 fn say(outcome: &Outcome) -> ExitCode {

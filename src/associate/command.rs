@@ -33,6 +33,8 @@ pub struct Desk<'a> {
     pub record_keys: &'a [RecordKey],
     /// This node's id outside a Swarm, if one was made already.
     pub here: Option<NodeId>,
+    /// The agent that decides without a Swarm, where it is another one: no agent reads this host's own file then.
+    pub elsewhere: Option<String>,
 }
 
 /// What to print and to exit with: 0 done, 1 failed, 2 not on this node.
@@ -46,6 +48,8 @@ pub struct Outcome {
 #[derive(Debug, PartialEq, Eq)]
 enum Seat {
     Standalone,
+    /// The same, where another host's agent decides.
+    Elsewhere(String),
     Manager(String),
     Worker {
         managers: Vec<String>,
@@ -67,6 +71,8 @@ enum Failed {
         if .0.is_empty() { "none is known here".to_owned() } else { .0.join(", ") }
     )]
     Worker(Vec<String>),
+    #[error("without a Swarm the first agent of AGENT_PEERS, {0}, decides; run this there")]
+    Elsewhere(String),
     #[error("use the Swarm's configs")]
     Swarm(#[from] SwarmError),
     #[error(transparent)]
@@ -93,14 +99,10 @@ pub async fn show(desk: &Desk<'_>, now: SystemTime) -> Outcome {
     outcome(look(desk).await.map(|(record, place)| describe(record.as_ref(), &place, now)))
 }
 
-/// The same in one line without its end, as things stand now. On a worker: as its agent last saw it. `peers`: without
-/// a Swarm another host's record may be the one that counts.
-pub async fn brief(desk: &Desk<'_>, peers: bool, now: SystemTime) -> Outcome {
+/// The same in one line without its end, as things stand now. On a worker: as its agent last saw it.
+pub async fn brief(desk: &Desk<'_>, now: SystemTime) -> Outcome {
     let (found, note) = match find(desk).await {
-        Ok((Found { standalone: true, survey }, _)) if peers => {
-            (Ok(survey), "; of AGENT_PEERS the first one decides")
-        }
-        Ok((found, _)) => (Ok(found.survey), ""),
+        Ok((survey, _)) => (Ok(survey), ""),
         Err(failed @ Failed::Worker(_)) => match cached(desk) {
             Some(read) => {
                 (Ok(Survey { best: Some(read), ..Survey::default() }), ", as seen last on this worker")
@@ -118,6 +120,7 @@ pub async fn reset(desk: &Desk<'_>, key: Option<Fingerprint>, now: SystemTime) -
     let done = match seat(desk).await {
         Ok(Seat::Manager(node)) => reset_swarm(desk, &node, holder, now).await,
         Ok(Seat::Standalone) => reset_file(desk, holder, now),
+        Ok(Seat::Elsewhere(first)) => Err(Failed::Elsewhere(first)),
         Ok(Seat::Worker { managers }) => Err(Failed::Worker(managers)),
         Ok(Seat::Unusable(state)) => Err(Failed::Unusable(state)),
         Err(failed) => Err(failed),
@@ -129,32 +132,27 @@ pub async fn reset(desk: &Desk<'_>, key: Option<Fingerprint>, now: SystemTime) -
 }
 
 async fn look(desk: &Desk<'_>) -> Result<(Option<Record>, String), Failed> {
-    let (found, place) = find(desk).await?;
-    let ignored = match found.survey.bad.len() {
+    let (survey, place) = find(desk).await?;
+    let ignored = match survey.bad.len() {
         0 => String::new(),
         bad => format!(" ({bad} not of this service ignored)"),
     };
-    Ok((found.survey.best.map(|read| read.record), format!("{place}{ignored}")))
+    Ok((survey.best.map(|read| read.record), format!("{place}{ignored}")))
 }
 
 /// All records, and where they are.
-struct Found {
-    survey: Survey,
-    standalone: bool,
-}
-
-async fn find(desk: &Desk<'_>) -> Result<(Found, String), Failed> {
+async fn find(desk: &Desk<'_>) -> Result<(Survey, String), Failed> {
     match seat(desk).await? {
         Seat::Manager(_) => {
             let survey = Way::Here(desk.engine).survey(&Seals::new(desk.record_keys)).await?;
-            Ok((Found { survey, standalone: false }, "the Swarm's configs".to_owned()))
+            Ok((survey, "the Swarm's configs".to_owned()))
         }
         Seat::Standalone => {
             let path = desk.data.join(file::RECORD);
             let read = file::peek(&path, &Seals::default())?;
-            let survey = Survey::of(read.map(|read| (read.record.n, Ok(read))));
-            Ok((Found { survey, standalone: true }, path.display().to_string()))
+            Ok((Survey::of(read.map(|read| (read.record.n, Ok(read)))), path.display().to_string()))
         }
+        Seat::Elsewhere(first) => Err(Failed::Elsewhere(first)),
         Seat::Worker { managers } => Err(Failed::Worker(managers)),
         Seat::Unusable(state) => Err(Failed::Unusable(state)),
     }
@@ -213,7 +211,10 @@ async fn seat(desk: &Desk<'_>) -> Result<Seat, Failed> {
     if status != StatusCode::OK {
         return Err(Failed::Engine(swarm::refused(status, &body)));
     }
-    read_seat(&body).map_err(Failed::Info)
+    Ok(match (read_seat(&body).map_err(Failed::Info)?, &desk.elsewhere) {
+        (Seat::Standalone, Some(first)) => Seat::Elsewhere(first.clone()),
+        (seat, _) => seat,
+    })
 }
 
 fn read_seat(info: &[u8]) -> Result<Seat, serde_json::Error> {
@@ -252,7 +253,7 @@ fn outcome(done: Result<String, Failed>) -> Outcome {
     match done {
         Ok(text) => Outcome { text, code: 0 },
         Err(failed) => {
-            let code = if let Failed::Worker(_) = failed { 2 } else { 1 };
+            let code = if let Failed::Worker(_) | Failed::Elsewhere(_) = failed { 2 } else { 1 };
             Outcome { text: chain(&failed) + "\n", code }
         }
     }

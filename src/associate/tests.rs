@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use stage::{KEY, Log, Stage, cluster};
 
-use super::command::{brief, reset, show};
+use super::command::{Desk, brief, reset, show};
 use super::record::tests::{key, record};
 use super::record::{Holder, Record, Seals};
 use super::*;
@@ -271,7 +271,7 @@ async fn in_one_line_the_swarms_record_is_told_on_managers_and_as_seen_last_on_w
     let stage = Stage::set(Kind::Swarm);
     let data = stage.directory.path().join("a");
     let brief =
-        async |data: &Path, keys: &[RecordKey]| brief(&stage.desk(data, keys), true, SystemTime::now()).await;
+        async |data: &Path, keys: &[RecordKey]| brief(&stage.desk(data, keys), SystemTime::now()).await;
     assert_eq!(brief(&data, &[KEY]).await.text, "none yet; a window of 1m opens when the agent starts");
     let agent = started(stage.agent("a", Mode::Associate)).await;
     let open = brief(&data, &[KEY]).await;
@@ -407,4 +407,29 @@ async fn a_reset_opens_a_window_after_one_was_ended() {
     assert_eq!(reset(&stage.desk(stage.directory.path(), &[KEY]), None, SystemTime::now()).await.code, 0);
     agent.refresh(SystemTime::now()).await;
     assert!(is_open(&agent));
+}
+
+#[tokio::test]
+async fn on_a_host_that_decides_nothing_nothing_is_written_and_the_one_that_does_is_named() {
+    let (stage, now) = (Stage::set(Kind::Fixed), SystemTime::now());
+    let data = stage.directory.path().join("a");
+    std::fs::create_dir(&data).unwrap();
+    let here = Some(NodeId::parse("n1").unwrap());
+    let first = Some("node1:9002".to_owned());
+    let there = Desk { here: here.clone(), elsewhere: first, ..stage.desk(&data, &[]) };
+    for refused in [show(&there, now).await, brief(&there, now).await, reset(&there, None, now).await] {
+        assert!(
+            refused.code == 2 && refused.text.contains("AGENT_PEERS, node1:9002, decides"),
+            "{refused:?}"
+        );
+    }
+    assert!(!data.join(file::RECORD).exists());
+    let first = Desk { here, ..stage.desk(&data, &[]) };
+    assert_eq!(reset(&first, None, now).await.code, 0);
+    assert!(data.join(file::RECORD).exists());
+    assert_eq!(brief(&first, now).await.text, "none yet; window ends in 1m");
+    // In a Swarm, AGENT_PEERS only says where to dial.
+    let (stage, first) = (Stage::set(Kind::Swarm), Some("node1:9002".to_owned()));
+    let manager = Desk { elsewhere: first, ..stage.desk(&data, &[KEY]) };
+    assert_eq!(reset(&manager, None, now).await.code, 0);
 }

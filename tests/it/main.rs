@@ -9,6 +9,7 @@
 mod agents;
 mod aggregates;
 mod alone;
+mod association;
 mod browse;
 mod callers;
 mod console;

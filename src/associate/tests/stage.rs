@@ -30,6 +30,8 @@ pub(super) struct Script {
     pub(super) sick: AtomicU16,
     /// Whether configs can be read but not be made.
     pub(super) leaderless: AtomicBool,
+    /// Whether the engine is in no Swarm.
+    pub(super) alone: bool,
     /// Whether the engine is a worker's now.
     pub(super) worker: AtomicBool,
 }
@@ -57,6 +59,7 @@ impl Script {
         let body = body.collect().await.unwrap().to_bytes();
         let mut configs = self.configs.lock().unwrap();
         match head.uri.path() {
+            "/info" if self.alone => said(200, &json!({"Swarm": {"LocalNodeState": "inactive"}})),
             "/info" => {
                 let (manager, managers) =
                     (!self.worker.load(Ordering::Relaxed), [json!({"Addr": "10.0.0.1:2377"})]);
@@ -100,6 +103,7 @@ impl Stage {
             configs: Mutex::default(),
             sick: AtomicU16::new(0),
             leaderless: AtomicBool::default(),
+            alone: matches!(kind, Kind::Standalone | Kind::Fixed),
             worker: AtomicBool::default(),
         });
         serve(UnixListener::bind(&socket).unwrap(), Arc::clone(&script), &shutdown);
@@ -136,7 +140,7 @@ impl Stage {
 
     pub(super) fn desk<'a>(&'a self, data: &'a Path, keys: &'a [RecordKey]) -> Desk<'a> {
         let window = Duration::from_secs(60);
-        Desk { engine: &self.engine, data, window, record_keys: keys, here: None }
+        Desk { engine: &self.engine, data, window, record_keys: keys, here: None, elsewhere: None }
     }
 }
 
