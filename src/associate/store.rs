@@ -8,9 +8,10 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::board::Board;
+use super::file::FileError;
 use super::judge::{self, Next, Standing, Survey, Why};
 use super::place::{Outlook, Place};
-use super::record::{Record, Seals, left, remaining, timestamp};
+use super::record::{Read, Record, Seals, left, remaining, timestamp};
 use super::swarm::{self, Created};
 use super::{ClaimError, Parts, file};
 use crate::identify::{Association, PublicKey};
@@ -202,16 +203,15 @@ impl Store {
             let (seals, standing) = (std::mem::take(&mut memory.seals), memory.standing.take());
             // What stands published is kept in mind, so that its end is published too.
             *memory = Memory { seals, standing, ..Memory::of(place) };
-            self.recall(memory);
+            self.recall(memory).await;
         }
         Ok(())
     }
 
     /// The last record that was seen before this start.
-    fn recall(&self, memory: &mut Memory) {
+    async fn recall(&self, memory: &mut Memory) {
         let Place::Swarm(here) = &memory.place else { return };
-        let path = self.parts.data.join(file::CACHE);
-        match file::load(&path, here, &memory.seals) {
+        match self.load(file::CACHE, here, &memory.seals).await {
             Ok(read) => memory.seen = read.map(|read| read.record),
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -225,7 +225,7 @@ impl Store {
             Place::Unknown | Place::Elsewhere { .. } => Err(ClaimError::NotYet),
             Place::Swarm(_) => Ok(self.parts.swarm.survey(&memory.seals).await?),
             Place::File(here) => {
-                let read = file::load(&self.parts.data.join(file::RECORD), here, &Seals::default())?;
+                let read = self.load(file::RECORD, here, &Seals::default()).await?;
                 Ok(Survey::of(read.map(|read| (read.record.n, Ok(read)))))
             }
         }
@@ -237,6 +237,14 @@ impl Store {
             Place::Swarm(_) => Ok(self.parts.swarm.create(record, &memory.seals).await?),
             Place::File(here) => self.store(file::RECORD, record, here, &Seals::default()).await,
         }
+    }
+
+    async fn load(&self, name: &str, here: &NodeId, seals: &Seals) -> Result<Option<Read>, FileError> {
+        let path = self.parts.data.join(name);
+        let (at, here, seals) = (path.clone(), here.clone(), seals.clone());
+        // A disk may hang; whoever is served meanwhile must not.
+        let loaded = tokio::task::spawn_blocking(move || file::load(&at, &here, &seals)).await;
+        loaded.unwrap_or_else(|died| Err(FileError::Read { path, source: io::Error::other(died) }))
     }
 
     async fn store(

@@ -433,3 +433,28 @@ async fn on_a_host_that_decides_nothing_nothing_is_written_and_the_one_that_does
     let manager = Desk { elsewhere: first, ..stage.desk(&data, &[KEY]) };
     assert_eq!(reset(&manager, None, now).await.code, 0);
 }
+
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_nobody_else() {
+    use rustix::fs::{CWD, FileType, Mode as Bits, mknodat};
+    let stage = Stage::set(Kind::Standalone);
+    let agent = stage.agent("a", Mode::Associate);
+    let path = stage.directory.path().join("a").join(file::RECORD);
+    mknodat(CWD, &path, FileType::Fifo, Bits::RUSR | Bits::WUSR, 0).unwrap();
+    let (alive, seen) = std::sync::mpsc::channel();
+    let disk = std::thread::spawn(move || {
+        let in_time = seen.recv_timeout(Duration::from_secs(10)).is_ok();
+        let open = Record { until: u64::MAX, ..record(1, None) };
+        std::fs::write(path, open.write(&Seals::default(), Some(&NodeId::parse("n1").unwrap()))).unwrap();
+        in_time
+    });
+    let mut looking = Box::pin(agent.refresh(SystemTime::now()));
+    tokio::select! {
+        biased;
+        () = &mut looking => unreachable!("nothing can be read yet"),
+        () = std::future::ready(()) => alive.send(()).unwrap(),
+    }
+    looking.await;
+    assert!(disk.join().unwrap(), "the thread of all others waited for the disk");
+    assert!(is_open(&agent));
+}
