@@ -122,10 +122,7 @@ async fn until_a_signal(config: Config) -> Result<(), Fatal> {
 /// What can be found wrong with the files that a configuration names, without running: all of it.
 pub fn problems(config: &Config) -> Vec<String> {
     let engine = Engine::new(&config.engine, &config.limits, Shutdown::new()).err().map(|p| chain(&p));
-    let operators = config.tls.own.is_some();
-    let pair =
-        operators.then(|| PublicIdentity::load_or_make(&config.data, &config.tls, &[]).err()).flatten();
-    let pair = pair.map(|problem| chain(&problem));
+    let pair = PublicIdentity::problem(&config.tls).map(|problem| chain(&problem));
     let registration = config.registration.as_ref().and_then(|r| register::problem(r, &config.limits));
     let registration = registration.map(|problem| chain(&Fatal::Registration(problem)));
     engine.into_iter().chain(pair).chain(registration).collect()
@@ -179,19 +176,22 @@ pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> 
         hints: hints_heard,
         shutdown: shutdown.clone(),
     });
+    let metrics = &pipeline.executor.metrics;
+    let [for_clients, for_peers] =
+        listen::seats(&limits, metrics.door(Listener::Public), metrics.door(Listener::Peers));
     shutdown.spawn(doors::keep_peer_doors(doors::PeerDoors {
         config: Arc::clone(&config),
         cluster: cluster.clone(),
         client: peer_client,
         record_keys,
         hints,
+        seats: for_peers,
         pipeline: Arc::clone(&pipeline),
         shutdown: shutdown.clone(),
     }));
     let plain = plain.and_then(|listener| doors::give_figures(listener, &pipeline, shutdown));
     let admit = Admit::Public { allow_from: config.listen.allow_from.clone() };
-    let figures = pipeline.executor.metrics.door(Listener::Public);
-    let door = Door { listener, tls, admit, limits, figures, shutdown: shutdown.clone() };
+    let door = Door { listener, tls, admit, limits, seats: for_clients, shutdown: shutdown.clone() };
     shutdown.spawn(listen::serve(door, doors::handler(pipeline)));
     info!(address = %public, version = env!("CARGO_PKG_VERSION"), "serving");
     Ok(Agent { public, figures: plain, cluster, association, _data: data })

@@ -32,7 +32,8 @@ use accept::Accepting;
 pub use accept::bind;
 use complaints::Complaints;
 use peers::Peers;
-use seats::{Seats, Taken};
+pub use seats::Seats;
+use seats::Taken;
 use tls::Unmet;
 use wire::Wire;
 
@@ -42,8 +43,17 @@ pub struct Door {
     pub tls: watch::Receiver<Arc<ServerConfig>>,
     pub admit: Admit,
     pub limits: Arc<Limits>,
-    pub figures: DoorFigures,
+    pub seats: Arc<Seats>,
     pub shutdown: Shutdown,
+}
+
+/// Places for clients, and for peers: three quarters and one of all that there may be, so that neither keeps the other
+/// out, and that together they never take more descriptors than there are.
+pub fn seats(limits: &Limits, public: DoorFigures, peers: DoorFigures) -> [Arc<Seats>; 2] {
+    let all = accept::connections(limits.connections);
+    let of_peers = (all / 4).max(1);
+    let of_clients = all.saturating_sub(of_peers).max(1);
+    [Seats::new(limits.strangers, of_clients, public), Seats::new(limits.strangers, of_peers, peers)]
 }
 
 /// Who may connect.
@@ -62,8 +72,7 @@ where
     H: Fn(Request<Body>, Arc<Client>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let Door { listener, tls, admit, limits, figures, shutdown } = door;
-    let seats = Seats::new(limits.strangers, accept::connections(limits.connections), figures);
+    let Door { listener, tls, admit, limits, seats, shutdown } = door;
     let http = http::builder(&limits);
     let gate = Gate::from(admit);
     let house = Arc::new(House { tls, gate, limits, http, complaints: Complaints::default(), shutdown });

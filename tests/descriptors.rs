@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use swarmgate::body::Body;
 use swarmgate::config::{Limits, Tls};
-use swarmgate::listen::{Admit, Door, bind, serve};
+use swarmgate::listen::{Admit, Door, bind, seats, serve};
 use swarmgate::shutdown::Shutdown;
 use swarmgate::telemetry::metrics::DoorFigures;
 use swarmgate::trust::PublicIdentity;
@@ -30,8 +30,9 @@ async fn one_client_is_served_from_the_reserve_and_the_next_as_soon_as_there_are
     let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
     let at = listener.local_addr().unwrap();
     let (admit, shutdown) = (Admit::Public { allow_from: Vec::new() }, Shutdown::new());
-    let (limits, figures) = (Arc::new(Limits::default()), DoorFigures::default());
-    let door = Door { listener, tls: identity.watch(), admit, limits, figures, shutdown: shutdown.clone() };
+    let limits = Arc::new(Limits::default());
+    let [seats, _] = seats(&limits, DoorFigures::default(), DoorFigures::default());
+    let door = Door { listener, tls: identity.watch(), admit, limits, seats, shutdown: shutdown.clone() };
     let hello = |_, _| async { Response::new(Body::Full("hello".into())) };
     shutdown.spawn(async move { serve(door, hello).await });
     // The first connection shows that the loop runs, and with it that it holds its reserve.

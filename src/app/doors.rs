@@ -21,11 +21,10 @@ use super::Fatal;
 use crate::body::Body;
 use crate::client::Client;
 use crate::config::Config;
-use crate::listen::{self, Admit, Door};
+use crate::listen::{self, Admit, Door, Seats};
 use crate::model::{Cluster, Hint, Kind, NodeId};
 use crate::pipeline::Pipeline;
 use crate::shutdown::Shutdown;
-use crate::telemetry::metrics::Listener;
 use crate::trust::peer::{Authority, PeerTls, peer_tls};
 
 /// An hour: often enough to be seen in any log that somebody reads, rare enough not to fill it.
@@ -37,6 +36,8 @@ pub(super) struct PeerDoors {
     pub(super) client: watch::Sender<Option<Arc<ClientConfig>>>,
     pub(super) record_keys: watch::Sender<Option<Vec<[u8; 32]>>>,
     pub(super) hints: mpsc::Sender<Hint>,
+    /// All peers', at whichever of our addresses.
+    pub(super) seats: Arc<Seats>,
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) shutdown: Shutdown,
 }
@@ -227,7 +228,7 @@ impl PeerDoors {
             tls: server.subscribe(),
             admit: Admit::Peers { cluster: self.cluster.clone(), hints: self.hints.clone() },
             limits: Arc::new(self.config.limits.clone()),
-            figures: self.pipeline.executor.metrics.door(Listener::Peers),
+            seats: Arc::clone(&self.seats),
             shutdown: self.shutdown.clone(),
         };
         let (serving, until) = (listen::serve(door, handler(Arc::clone(&self.pipeline))), closed.clone());
@@ -275,8 +276,10 @@ mod tests {
     use super::super::tests::lone;
     use super::*;
     use crate::cli::Args;
+    use crate::config::Limits;
     use crate::discover::nobody_yet;
     use crate::model::Service;
+    use crate::telemetry::metrics::DoorFigures;
 
     /// The keys that are published after each of these snapshots, before and after what takes a while.
     async fn keys(secret: Option<&str>, clusters: &[Cluster]) -> Vec<Option<usize>> {
@@ -293,6 +296,8 @@ mod tests {
             client: watch::channel(None).0,
             record_keys,
             hints: mpsc::channel(1).0,
+            seats: listen::seats(&Limits::default(), DoorFigures::default(), DoorFigures::default())[1]
+                .clone(),
             shutdown: Shutdown::new(),
         }));
         let mut seen = Vec::new();

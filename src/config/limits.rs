@@ -19,7 +19,7 @@ pub struct Limits {
     pub body_write: Duration,
     /// 256 connections that have not authenticated yet; the oldest silent one of the busiest source goes first.
     pub strangers: usize,
-    /// 4096 connections in all; lowered to what the file descriptors allow.
+    /// 4096 connections in all, a quarter of them for peers; lowered to what the file descriptors allow.
     pub connections: usize,
     /// 10 failed authentications a second and source, in bursts of 20; then 429, for failures only.
     pub failures_per_second: u32,

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{self, Client, Side};
 use crate::telemetry::metrics::DoorFigures;
 
-/// The places of one listener.
-pub(super) struct Seats {
+/// The places of one listener, or of several that share them.
+pub struct Seats {
     strangers: usize,
     all: usize,
     figures: Arc<DoorFigures>,
@@ -207,6 +207,7 @@ impl Drop for UnderWay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
 
     fn source(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -235,6 +236,20 @@ mod tests {
         let newcomer = seats.take(source("10.0.0.2")).unwrap();
         assert_eq!(busy.iter().map(was_sent_off).collect::<Vec<_>>(), [false, true, false]);
         assert!(!was_sent_off(&quiet) && !was_sent_off(&newcomer));
+    }
+
+    #[test]
+    fn clients_and_peers_together_have_as_many_places_as_there_are() {
+        for (connections, expected) in [(40, [30, 10]), (5, [4, 1]), (2, [1, 1])] {
+            let limits = Limits { connections, ..Limits::default() };
+            let both = crate::listen::seats(&limits, DoorFigures::default(), DoorFigures::default());
+            let taken = both.map(|seats| {
+                let take = |n: u32| seats.take(std::net::Ipv4Addr::from_bits(n).into());
+                let busy = |taken: &Taken| std::mem::forget(taken.seat.begin());
+                (1..100).map_while(take).inspect(busy).collect::<Vec<_>>().len()
+            });
+            assert_eq!(taken, expected, "{connections}");
+        }
     }
 
     #[test]

@@ -70,6 +70,13 @@ impl PublicIdentity {
         }
     }
 
+    /// What is wrong with the operator's own pair, if there is one.
+    pub fn problem(tls: &config::Tls) -> Option<TrustError> {
+        let (certificate, key) = tls.own.as_ref()?;
+        let leaf = Paths { certificate: certificate.clone(), key: key.clone() };
+        leaf.pair(&leaf.read(), OffsetDateTime::now_utc()).err()
+    }
+
     /// The configuration to show, now and after each change.
     pub fn watch(&self) -> watch::Receiver<Arc<ServerConfig>> {
         self.shown.subscribe()
@@ -306,6 +313,19 @@ mod tests {
             fs::read_dir(data.path().join("tls")).unwrap().map(|f| f.unwrap().file_name()).collect();
         files.sort();
         assert_eq!(files, ["ca.key", "ca.pem", "cert.pem", "key.pem"]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_operators_pair_is_told_without_showing_it() {
+        let data = tempfile::tempdir().unwrap();
+        assert!(PublicIdentity::problem(&no_tls()).is_none());
+        let missing = PublicIdentity::problem(&own(data.path()));
+        assert!(matches!(missing, Some(TrustError::Read { .. })), "{missing:?}");
+        write_own(data.path(), &some_pair("node1"));
+        assert!(PublicIdentity::problem(&own(data.path())).is_none());
+        write_own(data.path(), &Pem { key: some_pair("node1").key, ..some_pair("node1") });
+        let other = PublicIdentity::problem(&own(data.path()));
+        assert!(matches!(other, Some(TrustError::Pair { .. })), "{other:?}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use crate::body::Body;
 use crate::client::Client;
 use crate::config::{Limits, Tls};
-use crate::listen::{Admit, Door, bind, serve};
+use crate::listen::{Admit, Door, Seats, bind, serve};
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::DoorFigures;
 use crate::trust::PublicIdentity;
@@ -85,8 +85,9 @@ where
     let at = listener.local_addr().unwrap();
     let shutdown = Shutdown::new();
     let (tls, shown) = watch::channel(tls);
-    let (limits, figures) = (Arc::new(limits), DoorFigures::default());
-    let door = Door { listener, tls: shown, admit, limits, figures, shutdown: shutdown.clone() };
+    let seats = Seats::new(limits.strangers, limits.connections, DoorFigures::default());
+    let limits = Arc::new(limits);
+    let door = Door { listener, tls: shown, admit, limits, seats, shutdown: shutdown.clone() };
     let (done, returned) = oneshot::channel();
     shutdown.spawn(async move {
         serve(door, handler).await;
