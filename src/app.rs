@@ -257,7 +257,7 @@ fn pipeline(
     executor: Executor,
     figures: Figures,
 ) -> Arc<Pipeline> {
-    let browse = Browse::new(config, executor.engine.clone());
+    let browse = Browse::new(config, executor.engine.clone(), executor.shutdown.clone());
     let announced = HeaderValue::from_str(&config.portainer.agent_version);
     let agent = AgentApi {
         config: Arc::clone(config),

@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::decide;
 use crate::dial::Engine;
 use crate::execute::{self, Asked};
+use crate::shutdown::Shutdown;
 
 /// 64 KiB of JSON: two paths have at most 4 KiB each.
 const RENAME_BYTES: usize = 64 << 10;
@@ -50,10 +51,10 @@ pub struct Browse {
 
 impl Browse {
     /// Takes the data directory for uploads under way; what an earlier process left of them is removed.
-    pub fn new(config: &Arc<Config>, engine: Engine) -> Self {
+    pub fn new(config: &Arc<Config>, engine: Engine, shutdown: Shutdown) -> Self {
         upload::clean(&config.data);
         let ground = Ground { host: config.host_root.clone(), guard: Guard::new(&config.data) };
-        let (jobs, listings) = (Jobs::new(&config.limits), list::Bounds::new(&config.limits));
+        let (jobs, listings) = (Jobs::new(&config.limits, shutdown), list::Bounds::new(&config.limits));
         Self { config: Arc::clone(config), engine, ground: Arc::new(ground), jobs, listings }
     }
 
