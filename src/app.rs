@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -24,7 +25,7 @@ use crate::dial::{Engine, Peers, WebFail};
 use crate::discover::{self, Discovery};
 use crate::execute::{Budget, Executor};
 use crate::identify::{Association, Rules};
-use crate::listen::{self, Admit, Door};
+use crate::listen::{self, Admit, Door, Seats};
 use crate::membership::Membership;
 use crate::model::{Cluster, chain};
 use crate::pipeline::{Failures, Leashes, Pipeline};
@@ -176,9 +177,7 @@ pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> 
         hints: hints_heard,
         shutdown: shutdown.clone(),
     });
-    let metrics = &pipeline.executor.metrics;
-    let [for_clients, for_peers] =
-        listen::seats(&limits, metrics.door(Listener::Public), metrics.door(Listener::Peers));
+    let [for_clients, for_peers] = seats(&pipeline);
     shutdown.spawn(doors::keep_peer_doors(doors::PeerDoors {
         config: Arc::clone(&config),
         cluster: cluster.clone(),
@@ -190,11 +189,29 @@ pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> 
         shutdown: shutdown.clone(),
     }));
     let plain = plain.and_then(|listener| doors::give_figures(listener, &pipeline, shutdown));
-    let admit = Admit::Public { allow_from: config.listen.allow_from.clone() };
-    let door = Door { listener, tls, admit, limits, seats: for_clients, shutdown: shutdown.clone() };
-    shutdown.spawn(listen::serve(door, doors::handler(pipeline)));
+    serve_clients(listener, tls, for_clients, &config, pipeline, shutdown);
     info!(address = %public, version = env!("CARGO_PKG_VERSION"), "serving");
     Ok(Agent { public, figures: plain, cluster, association, _data: data })
+}
+
+/// The places of clients and of peers.
+fn seats(pipeline: &Pipeline) -> [Arc<Seats>; 2] {
+    let metrics = &pipeline.executor.metrics;
+    listen::seats(&pipeline.executor.limits, metrics.door(Listener::Public), metrics.door(Listener::Peers))
+}
+
+fn serve_clients(
+    listener: TcpListener,
+    tls: watch::Receiver<Arc<ServerConfig>>,
+    seats: Arc<Seats>,
+    config: &Config,
+    pipeline: Arc<Pipeline>,
+    shutdown: &Shutdown,
+) {
+    let admit = Admit::Public { allow_from: config.listen.allow_from.clone() };
+    let limits = Arc::clone(&pipeline.executor.limits);
+    let door = Door { listener, tls, admit, limits, seats, shutdown: shutdown.clone() };
+    shutdown.spawn(listen::serve(door, doors::handler(pipeline)));
 }
 
 fn locked(config: &Config) -> Result<Lock, Fatal> {

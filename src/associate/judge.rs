@@ -39,9 +39,9 @@ pub enum Next {
     Hold(Record),
     /// It was there before and is gone or lower now: it stays in force.
     Keep(Record),
-    /// `present` is the present record, and its window is over by this clock: write `ended`, so that it is by every
+    /// This is the present record, and its window is over by this clock: write it ended as `n`, so that it is by every
     /// clock.
-    End { present: Record, ended: Record },
+    End { present: Record, n: u64 },
     /// Write this one, and judge anew if somebody else was first.
     Write(Record),
 }
@@ -160,7 +160,7 @@ pub fn standing(record: &Record, mode: Mode, now: SystemTime) -> Standing {
 /// again, for all.
 fn ending(present: &Record, n: u64, start: Start, now: SystemTime) -> Option<Next> {
     let over = standing(present, start.mode, now) == Standing::Closed(Why::Over) && !present.is_ended();
-    over.then(|| Next::End { present: present.clone(), ended: Record { n, until: ENDED, ..present.clone() } })
+    over.then(|| Next::End { present: present.clone(), n })
 }
 
 fn first(n: u64, start: Start, now: SystemTime) -> Record {
@@ -210,7 +210,8 @@ mod tests {
     #[test]
     fn a_window_that_is_over_is_ended_for_every_clock() {
         let ended = Record { until: ENDED, ..record(2, None) };
-        let end = Next::End { present: record(1, None), ended: ended.clone() };
+        assert_eq!(record(1, None).ended(2), ended);
+        let end = Next::End { present: record(1, None), n: 2 };
         let survey = || Survey::of([good(record(1, None))]);
         assert_eq!(next(&survey(), None, OPEN, at(5000)), end);
         // Also where only this agent remembers it.
@@ -238,7 +239,7 @@ mod tests {
     fn an_end_under_the_previous_secret_is_written_once() {
         let read = Read { record: record(1, None), node: None, seal: 1, since: None };
         let written = next(&Survey::of([(1, Ok(read))]), None, OPEN, at(5000));
-        assert!(matches!(written, Next::End { ended: Record { n: 2, until: ENDED, .. }, .. }), "{written:?}");
+        assert_eq!(written, Next::End { present: record(1, None), n: 2 });
     }
 
     #[test]

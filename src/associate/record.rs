@@ -154,6 +154,11 @@ impl Record {
         serde_json::to_vec(&written).unwrap_or_default()
     }
 
+    /// The same with its window over by every clock.
+    pub fn ended(&self, n: u64) -> Self {
+        Self { n, until: ENDED, ..self.clone() }
+    }
+
     /// Whether its window is over by every clock.
     pub fn is_ended(&self) -> bool {
         self.until == ENDED

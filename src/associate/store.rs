@@ -150,8 +150,9 @@ impl Store {
                     Created::First => {}
                     Created::Taken => continue,
                 },
-                Next::End { present, ended } => {
+                Next::End { present, n } => {
                     // It is over here, whether or not the others can be told.
+                    let ended = present.ended(n);
                     self.adopt(memory, present, now).await;
                     match self.note(memory, ended, now).await? {
                         Created::First => {}
