@@ -168,7 +168,7 @@ pub async fn start(config: Config, shutdown: &Shutdown) -> Result<Agent, Fatal> 
     let (leashed, snapshots) = (Arc::clone(&pipeline), cluster.clone());
     shutdown.until_draining(async move { leashed.leashes.follow(snapshots).await });
     let tls = identity.watch();
-    shutdown.spawn(identity.keep(shutdown.clone()));
+    shutdown.spawn(identity.keep(config.limits.certificate_look, shutdown.clone()));
     discover::start(Discovery {
         config: Arc::clone(&config),
         engine,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use swarmgate::decide::table::{Access, ObjectKind, Pace, ROUTES, Route, Scope, UNKNOWN};
+use swarmgate::decide::table::{AGENT, Access, ObjectKind, Pace, ROUTES, Route, Scope, UNKNOWN};
 
 const LIST: &str = include_str!("data/routes.csv");
 
@@ -50,19 +50,49 @@ fn what_mutates_needs_write_access_and_nothing_else_does() {
     }
 }
 
+/// What answers in one piece, and may rightly be silent for longer than any ordinary answer.
+const QUIET: [(&str, &str); 10] = [
+    // Until a container has ended, which may take days.
+    ("POST", "/containers/{id}/wait"),
+    // Until it has ended by itself, or the client's own `t` is over; `t=-1` is for ever.
+    ("POST", "/containers/{id}/stop"),
+    ("POST", "/containers/{id}/restart"),
+    // Until every layer, volume and log on the disk has been measured.
+    ("GET", "/system/df"),
+    // Until a container's whole file system has been written as a layer.
+    ("POST", "/commit"),
+    // Until all that nobody uses has been removed, one by one.
+    ("POST", "/containers/prune"),
+    ("POST", "/images/prune"),
+    ("POST", "/volumes/prune"),
+    ("POST", "/networks/prune"),
+    ("POST", "/build/prune"),
+];
+
 #[test]
-fn streams_and_uploads_take_their_time() {
+fn streams_uploads_and_what_waits_for_something_take_their_time_and_nothing_else_does() {
     let streams = ["hijack", "raw-stream", "ndjson-stream", "tar"];
-    let seen = rows()
-        .iter()
-        .filter(|row| {
-            streams.contains(&&*cell(row, "response"))
-                || ["tar", "stream"].contains(&&*cell(row, "request_body"))
-        })
-        .map(|row| assert_eq!(tabled(row).pace, Pace::Long, "{row:?}"))
-        .count();
-    assert_eq!(seen, 25);
+    let (mut flowing, mut quiet) = (0, 0);
+    for row in rows() {
+        let flows = streams.contains(&&*cell(&row, "response"))
+            || ["tar", "stream"].contains(&&*cell(&row, "request_body"));
+        let waits = QUIET.contains(&(&cell(&row, "method"), &cell(&row, "path_template")));
+        let pace = if flows || waits { Pace::Long } else { Pace::Plain };
+        assert_eq!(tabled(&row).pace, pace, "{row:?}");
+        (flowing, quiet) = (flowing + usize::from(flows), quiet + usize::from(waits && !flows));
+    }
+    assert_eq!((flowing, quiet), (25, QUIET.len()));
     assert_eq!(UNKNOWN.pace, Pace::Long);
+}
+
+#[test]
+fn files_and_consoles_take_their_time_and_no_other_path_of_the_agents_own() {
+    let lasting: Vec<_> = AGENT.iter().filter(|r| r.pace == Pace::Long).map(|r| r.pattern).collect();
+    let ends =
+        ["browse/get", "browse/put", "/{volume}/get", "/{volume}/put", "websocket/exec", "websocket/attach"];
+    let expected = AGENT.iter().map(|r| r.pattern).filter(|p| ends.iter().any(|end| p.ends_with(end)));
+    assert_eq!(lasting, expected.collect::<Vec<_>>());
+    assert_eq!(lasting.len(), 12);
 }
 
 /// The rows of the list, each as pairs of column and field.

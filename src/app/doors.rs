@@ -107,7 +107,7 @@ pub(super) async fn keep_peer_doors(mut doors: PeerDoors) {
     let mut remind_at = Instant::now() + REMIND;
     loop {
         let cluster = Arc::clone(&doors.cluster.borrow_and_update());
-        let wanted = doors.material(&cluster);
+        let wanted = material(&doors.config, &cluster);
         if wanted.is_none() && cluster.is_clustered() {
             // Nothing to prove records with, and nobody who could. Of a lone host that is not known: when it joins a
             // Swarm there may be a secret, and what proves that is made only then.
@@ -133,19 +133,18 @@ pub(super) async fn keep_peer_doors(mut doors: PeerDoors) {
     }
 }
 
-impl PeerDoors {
-    /// The cluster secrets; as a Swarm service without one, the service's id.
-    fn material(&self, cluster: &Cluster) -> Option<Material> {
-        if matches!(cluster.kind, Kind::Unknown | Kind::Standalone) {
-            return None;
-        }
-        let given: Vec<_> =
-            self.config.cluster.secrets.iter().map(|s| s.reveal().as_bytes().to_vec()).collect();
-        let service = cluster.service.as_ref().map(|service| service.id.as_bytes().to_vec());
-        let secrets = if given.is_empty() { service.into_iter().collect() } else { given };
-        (!secrets.is_empty()).then(|| Material { here: cluster.here.clone(), secrets })
+/// The cluster secrets; as a Swarm service without one, the service's id.
+fn material(config: &Config, cluster: &Cluster) -> Option<Material> {
+    if matches!(cluster.kind, Kind::Unknown | Kind::Standalone) {
+        return None;
     }
+    let given: Vec<_> = config.cluster.secrets.iter().map(|s| s.reveal().as_bytes().to_vec()).collect();
+    let service = cluster.service.as_ref().map(|service| service.id.as_bytes().to_vec());
+    let secrets = if given.is_empty() { service.into_iter().collect() } else { given };
+    (!secrets.is_empty()).then(|| Material { here: cluster.here.clone(), secrets })
+}
 
+impl PeerDoors {
     /// Makes the identity and hands it on. False, and logged: it could not be made, and what there was stays.
     async fn make(&self, material: &Material, shown: &mut Option<watch::Sender<Arc<ServerConfig>>>) -> bool {
         let of = material.clone();
@@ -242,7 +241,7 @@ impl PeerDoors {
     }
 
     fn remind(&self, cluster: &Cluster) {
-        if self.material(cluster).is_some() {
+        if material(&self.config, cluster).is_some() {
             self.warn_without_secret();
         }
     }
@@ -272,68 +271,4 @@ pub(super) fn own_names() -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::lone;
-    use super::*;
-    use crate::cli::Args;
-    use crate::config::Limits;
-    use crate::discover::nobody_yet;
-    use crate::model::Service;
-    use crate::telemetry::metrics::DoorFigures;
-
-    /// The keys that are published after each of these snapshots, before and after what takes a while.
-    async fn keys(secret: Option<&str>, clusters: &[Cluster]) -> Vec<Option<usize>> {
-        let data = tempfile::tempdir().unwrap();
-        let mut flags = vec!["--data".to_owned(), data.path().display().to_string()];
-        flags.extend(secret.map(|secret| format!("--cluster-secret={secret}")));
-        let config = Arc::new(Config::from_args(&Args::from_flags(flags).unwrap()).unwrap());
-        let (snapshots, cluster) = watch::channel(Arc::new(nobody_yet()));
-        let (record_keys, mut published) = watch::channel(None);
-        let mut doors = Box::pin(keep_peer_doors(PeerDoors {
-            config,
-            pipeline: lone(data.path(), &cluster),
-            cluster,
-            client: watch::channel(None).0,
-            record_keys,
-            hints: mpsc::channel(1).0,
-            seats: listen::seats(&Limits::default(), DoorFigures::default(), DoorFigures::default())[1]
-                .clone(),
-            shutdown: Shutdown::new(),
-        }));
-        let mut seen = Vec::new();
-        let mut look = |keys: Option<Vec<[u8; 32]>>| seen.push(keys.map(|keys| keys.len()));
-        for cluster in clusters {
-            snapshots.send_replace(Arc::new(cluster.clone()));
-            // As far as it gets at once.
-            tokio::select! {
-                biased;
-                () = &mut doors => unreachable!("nothing ends them"),
-                () = std::future::ready(()) => {}
-            }
-            look(published.borrow_and_update().clone());
-        }
-        tokio::select! {
-            () = &mut doors => unreachable!("nothing ends them"),
-            keys = published.wait_for(|keys| keys.is_some()) => look(keys.unwrap().clone()),
-        }
-        seen
-    }
-
-    #[tokio::test]
-    async fn a_swarms_records_go_without_proof_only_where_nothing_could_prove_them() {
-        let of = |kind| Cluster { kind, ..nobody_yet() };
-        let (unknown, alone, swarm) = (of(Kind::Unknown), of(Kind::Standalone), of(Kind::Swarm));
-        let task = Service { id: "s".into(), name: "agent".into(), task: None };
-        let tasks = Cluster { service: Some(task), ..swarm.clone() };
-        // In a Swarm at last, the proof takes a moment, and until then there is no word of records without.
-        let rows = [
-            (Some("a secret of thirty-two characters"), &swarm, [None, None, None, Some(1)]),
-            (None, &tasks, [None, None, None, Some(1)]),
-            (None, &swarm, [None, None, Some(0), Some(0)]),
-        ];
-        for (secret, then, expected) in rows {
-            let clusters = [unknown.clone(), alone.clone(), then.clone()];
-            assert_eq!(keys(secret, &clusters).await, expected, "{secret:?} {:?}", then.service);
-        }
-    }
-}
+mod tests;

@@ -74,6 +74,9 @@ pub struct Limits {
     pub console_stall: Duration,
     /// 1 MiB in one message to a console: what a person pastes, and nothing that is an upload.
     pub console_message: usize,
+    /// 30 s between two looks at the files of the certificate: who replaces one by hand waits that long; reading four
+    /// small files costs nothing.
+    pub certificate_look: Duration,
     /// 3 s between two looks at DNS, the engine's directory and the node list.
     pub refresh: Duration,
     /// 1 s after a first failure at a Portainer server, doubled up to 5 minutes: it is asked for ever, and must not
@@ -129,6 +132,7 @@ impl Default for Limits {
             console_ping: Duration::from_secs(30),
             console_stall: Duration::from_secs(60),
             console_message: 1 << 20,
+            certificate_look: Duration::from_secs(30),
             refresh: Duration::from_secs(3),
             register_again: Duration::from_secs(1),
             register_seldom: Duration::from_secs(5 * 60),

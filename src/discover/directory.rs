@@ -145,3 +145,59 @@ pub(super) fn address(text: &str) -> Option<IpAddr> {
 pub(super) fn is_dialable(at: IpAddr) -> bool {
     !at.is_unspecified() && !at.is_loopback() && !at.is_multicast()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_has_its_addresses_and_no_others() {
+        let rows = [
+            ("10.0.1.0/24", "10.0.1.0", true),
+            ("10.0.1.0/24", "10.0.1.255", true),
+            ("10.0.1.0/24", "10.0.0.255", false),
+            ("10.0.1.0/24", "10.0.2.0", false),
+            // As engines write it where the operator did.
+            ("10.0.1.7/24", "10.0.1.9", true),
+            ("10.0.0.0/9", "10.127.255.255", true),
+            ("10.0.0.0/9", "10.128.0.0", false),
+            ("10.0.1.2/32", "10.0.1.2", true),
+            ("10.0.1.2/32", "10.0.1.3", false),
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("0.0.0.0/0", "fd00::1", false),
+            ("fd00:1::/64", "fd00:1::ffff:1", true),
+            ("fd00:1::/64", "fd00:1:0:1::1", false),
+            ("fd00::2/128", "fd00::2", true),
+            ("fd00::2/128", "fd00::3", false),
+            ("::/0", "2001:db8::1", true),
+            ("::/0", "10.0.1.2", false),
+        ];
+        for (range, at, expected) in rows {
+            let range = Subnet::parse(range).unwrap();
+            assert_eq!(range.contains(at.parse().unwrap()), expected, "{at} in {range:?}");
+        }
+        for odd in ["", "10.0.1.0", "10.0.1.0/", "10.0.1.0/x", "ten/8", "/24"] {
+            assert_eq!(Subnet::parse(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_on_a_shared_network_may_be_dialled_if_there_is_one() {
+        let of = |ranges: &[&str]| {
+            let subnets = ranges.iter().map(|range| Subnet::parse(range).unwrap()).collect();
+            Overlays { ids: BTreeSet::new(), subnets }
+        };
+        let rows: [(&[&str], &str, bool); 7] = [
+            (&["10.0.1.0/24"], "10.0.1.4", true),
+            (&["10.0.1.0/24"], "10.0.2.4", false),
+            (&["10.0.1.0/24"], "fd00::4", false),
+            (&["10.0.1.0/24", "fd00::/64"], "fd00::4", true),
+            (&["10.0.1.0/24", "10.0.9.0/24"], "10.0.9.4", true),
+            (&["10.0.1.0/24", "10.0.9.0/24"], "10.0.8.4", false),
+            (&[], "203.0.113.9", true),
+        ];
+        for (ranges, at, expected) in rows {
+            assert_eq!(of(ranges).allow(at.parse().unwrap()), expected, "{at} on {ranges:?}");
+        }
+    }
+}

@@ -20,9 +20,6 @@ use crate::config;
 use crate::model::chain;
 use crate::shutdown::Shutdown;
 
-/// 30 s: who replaces a certificate by hand waits that long; reading four small files costs nothing.
-const EVERY: Duration = Duration::from_secs(30);
-
 /// What the public listener shows. [`PublicIdentity::keep`] lets it live.
 pub struct PublicIdentity {
     leaf: Paths,
@@ -87,9 +84,9 @@ impl PublicIdentity {
         self.until.subscribe()
     }
 
-    /// Rotates and reloads until draining starts.
-    pub async fn keep(mut self, shutdown: Shutdown) {
-        let mut tick = tokio::time::interval(EVERY);
+    /// Rotates and reloads until draining starts, with a look at the files in each such period.
+    pub async fn keep(mut self, every: Duration, shutdown: Shutdown) {
+        let mut tick = tokio::time::interval(every);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -423,6 +420,33 @@ mod tests {
         assert_eq!(identity.current.said.names, Names::from(["two.example.org".to_owned()]));
         identity.look(OffsetDateTime::now_utc() + Duration::days(62));
         assert!(!shown.has_changed().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_go_on_after_a_bad_one_until_draining_starts() {
+        const EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+        // The clock stands still while files are read, so that each period has its look.
+        let pass = async || {
+            tokio::time::timeout(EVERY * 3, std::future::pending::<()>()).await.expect_err("time passes");
+        };
+        let folder = tempfile::tempdir().unwrap();
+        write_own(folder.path(), &some_pair("one.example.org"));
+        let identity = PublicIdentity::load_or_make(folder.path(), &own(folder.path()), &[]).unwrap();
+        let (mut shown, mut until) = (identity.watch(), identity.until());
+        let shutdown = Shutdown::new();
+        shutdown.spawn(identity.keep(EVERY, shutdown.clone()));
+        for (pair, used) in [
+            (Pem { key: "not a key".into(), ..some_pair("two.example.org") }, false),
+            (some_pair("two.example.org"), true),
+            (Pem { certificate: String::new(), ..some_pair("three.example.org") }, false),
+            (some_pair("three.example.org"), true),
+        ] {
+            write_own(folder.path(), &pair);
+            pass().await;
+            assert_eq!((shown.has_changed().unwrap(), until.has_changed().unwrap()), (used, used));
+            (shown.mark_unchanged(), until.mark_unchanged());
+        }
+        assert_eq!(shutdown.finish(EVERY).await, crate::shutdown::Ended::Clean);
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! One engine, no Swarm, no peers.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
 use swarmgate::model::Kind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::client::Client;
+use crate::support::client::{Client, reply, whole};
 use crate::support::cluster::Setup;
 use crate::support::engine::samples;
 use crate::support::soon;
@@ -69,6 +75,113 @@ async fn a_data_directory_has_one_agent() {
     let second = swarmgate::app::start(config, &swarmgate::shutdown::Shutdown::new()).await;
     assert!(second.err().unwrap().to_string().starts_with("DATA_PATH: "));
     assert_eq!(cluster.client(0).get("/version").await.status, 200);
+}
+
+#[tokio::test]
+async fn without_a_place_for_files_it_serves_and_says_what_keeps_it_from_being_claimed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a-file");
+    fs::write(&file, "").unwrap();
+    let data = file.join("data");
+    let setup = Setup::alone("solo").associating().config({
+        let data = data.clone();
+        move |_, config| config.data = data.clone()
+    });
+    let cluster = setup.start_only().await;
+    cluster.nodes[0].snapshot("it stands alone", |c| c.kind == Kind::Standalone).await;
+    let client = cluster.client(0);
+    assert_eq!(client.get("/ping").await.status, 204);
+    for _ in 0..2 {
+        let refused = client.get("/containers/json").await;
+        refused.is_json_of_an_agent(503, "nothing can be recorded");
+        let message = refused.message();
+        let named = data.join("association.json").display().to_string();
+        assert!(message.contains(&named) && message.contains("DATA_PATH"), "{message}");
+    }
+    assert_eq!(client.stranger().get("/containers/json").await.status, 403);
+    assert_eq!(client.get("/ping").await.status, 204);
+
+    // A secret needs no record.
+    let setup = Setup::alone("solo").config(move |_, config| config.data = data.clone());
+    let cluster = setup.start().await;
+    assert_eq!(cluster.client(0).get("/containers/json").await.status, 200);
+}
+
+/// The certificate that an agent shows to who connects now, as DER.
+async fn shown(client: &Client) -> Vec<u8> {
+    let stream = soon("a handshake", client.shake_hands()).await.unwrap();
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
+/// Host names and addresses in a certificate.
+fn names(der: &[u8]) -> (BTreeSet<String>, BTreeSet<IpAddr>) {
+    use x509_parser::extensions::GeneralName;
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).unwrap();
+    let (mut hosts, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+    for name in &certificate.subject_alternative_name().unwrap().unwrap().value.general_names {
+        match name {
+            GeneralName::DNSName(host) => assert!(hosts.insert((*host).to_owned()), "{host} twice"),
+            GeneralName::IPAddress(bytes) => {
+                let address = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+                let address = address.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+                assert!(addresses.insert(address.unwrap()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    (hosts, addresses)
+}
+
+#[tokio::test]
+async fn the_certificate_that_it_makes_names_its_host_all_its_addresses_and_what_was_asked_for() {
+    let setup = Setup::alone("solo").config(|_, config| {
+        config.tls.sans = vec!["docker.example.org".to_owned(), "192.0.2.7".to_owned()];
+    });
+    let cluster = setup.start().await;
+    let (hosts, addresses) = names(&shown(&cluster.client(0)).await);
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned();
+    assert_eq!(hosts, BTreeSet::from(["localhost".to_owned(), "docker.example.org".to_owned(), host]));
+    let interfaces = if_addrs::get_if_addrs().unwrap();
+    let own = interfaces.iter().map(if_addrs::Interface::ip);
+    let always: [IpAddr; 3] = ["127.0.0.1", "::1", "192.0.2.7"].map(|text| text.parse().unwrap());
+    assert_eq!(addresses, own.chain(always).collect());
+}
+
+/// A certificate for this name, and its key, in these files. What it is comes out, as DER.
+fn put_pair(certificate: &Path, key: &Path, name: &str) -> Vec<u8> {
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let made = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&pair).unwrap();
+    fs::write(key, pair.serialize_pem()).unwrap();
+    fs::write(certificate, made.pem()).unwrap();
+    made.der().to_vec()
+}
+
+#[tokio::test]
+async fn a_replaced_certificate_is_shown_to_the_next_client_and_one_that_is_none_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    let first = put_pair(&certificate, &key, "one.example.org");
+    let setup = Setup::alone("solo").config({
+        let own = (certificate.clone(), key.clone());
+        move |_, config| {
+            config.tls.own = Some(own.clone());
+            config.limits.certificate_look = Duration::from_millis(20);
+        }
+    });
+    let cluster = setup.start().await;
+    let client = cluster.client(0);
+    let mut before = client.connect().await;
+    assert_eq!(shown(&client).await, first);
+    fs::write(&key, "no key at all").unwrap();
+    for _ in 0..20 {
+        assert_eq!(shown(&client).await, first, "a bad file keeps the old certificate");
+    }
+    let second = put_pair(&certificate, &key, "two.example.org");
+    soon("the new certificate", async { while shown(&client).await != second {} }).await;
+    assert_eq!(client.get("/version").await.status, 200);
+    // Who was connected stays.
+    let version = before.send("GET", "/version", &[], whole("")).await.unwrap();
+    assert_eq!(reply(version).await.status, 200);
 }
 
 #[tokio::test]

@@ -141,6 +141,15 @@ async fn in_a_swarm_one_agent_claims_for_all() {
 }
 
 #[tokio::test]
+async fn among_static_peers_without_a_secret_each_agent_has_its_own_association() {
+    let cluster = Setup::fixed(&["node1", "node2"]).associating().start().await;
+    assert_eq!(cluster.client(0).get("/version").await.status, 200, "the first claims");
+    let other = cluster.client(1).get("/version").await;
+    eprintln!("{} {}", other.status, other.text());
+    assert_eq!(other.status, 503);
+}
+
+#[tokio::test]
 async fn of_two_keys_at_the_same_time_one_is_associated() {
     let cluster = Setup::swarm(&["node1", "node2", "node3"], 2).associating().start().await;
     let signers: Vec<_> = (0..4).map(|_| Signer::new(None)).collect();

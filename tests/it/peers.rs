@@ -198,10 +198,15 @@ async fn forwarded_calls_share_a_kept_connection() {
     call().await;
     let relay = cluster.nodes[1].relay.as_ref().unwrap();
     let known = relay.accepted();
+    cluster.engine(1).forget();
     for _ in 0..10 {
         call().await;
     }
     assert_eq!(relay.accepted(), known);
+    // Nor does anybody ask the engine whether it is there before it is asked for something.
+    let seen = cluster.engine(1).seen();
+    let count = |path: &str| seen.iter().filter(|seen| seen.path() == path).count();
+    assert_eq!((count("/plugins"), count("/_ping")), (10, 0));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -59,6 +60,52 @@ async fn the_head_of_a_wait_arrives_before_anything_has_ended() {
         assert_eq!(waiting.status().as_u16(), 200, "{host}");
         cluster.engine(at).exit(7);
         assert_eq!(reply(waiting).await.json()["StatusCode"], 7, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_quiet_wait_outlasts_every_limit_of_an_ordinary_answer() {
+    let short = Duration::from_millis(300);
+    let setup = Setup::fixed(&HOSTS).config(move |_, config| {
+        let limits = &mut config.limits;
+        (limits.plain_get, limits.list, limits.body_read) = (short, short, short);
+    });
+    let cluster = setup.start().await;
+    for (at, host) in HOSTS.iter().enumerate() {
+        let (client, engine, on) = (cluster.client(0), cluster.engine(at), [("X-Node", *host)]);
+        let container = format!("/containers/{}", samples::id(&samples::node_id(host), "container", 0));
+        // An old engine's wait, which begins its answer only when it ends.
+        let (started, inside) = tokio::sync::oneshot::channel();
+        let (release, released) = tokio::sync::oneshot::channel();
+        engine.on("/containers/old/wait", answers::hold(started, released));
+        let old = client.call("POST", "/containers/old/wait", &on, "");
+        let meanwhile = async {
+            soon("it is inside", inside).await.unwrap();
+            let waiting = client.open("POST", &format!("{container}/wait"), &on, whole("")).await;
+            assert_eq!(waiting.status().as_u16(), 200, "{host}");
+            // Both are quiet for longer than these have, one after the other.
+            engine.on("/plugins", answers::silent());
+            assert_eq!(client.get_with("/plugins", &on).await.status, 504, "{host}");
+            engine.off("/plugins");
+            let top = format!("{container}/top");
+            let (begin, begun) = mpsc::channel(1);
+            let begun = std::sync::Mutex::new(Some(begun));
+            engine.on(&top, move |_| {
+                let begun = begun.lock().unwrap().take().unwrap();
+                std::future::ready(answers::fed(200, answers::JSON, begun, None))
+            });
+            begin.send(Bytes::from("{")).await.unwrap();
+            let ordinary = client.open("GET", &top, &on, whole("")).await;
+            assert_eq!(ordinary.status().as_u16(), 200, "{host}");
+            assert!(soon("it is given up", ordinary.into_body().collect()).await.is_err(), "{host}");
+            drop(begin);
+
+            engine.exit(7);
+            assert_eq!(reply(waiting).await.json()["StatusCode"], 7, "{host}");
+            release.send(()).unwrap();
+        };
+        let (old, ()) = tokio::join!(old, meanwhile);
+        assert_eq!((old.status, old.message()), (404, "No such container: old".to_owned()), "{host}");
     }
 }
 

@@ -1,10 +1,12 @@
 //! A name in DNS whose answers change: the loop that asks, the one writer, and dials told by the test.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::RecordType;
+use hickory_resolver::proto::rr::rdata::A;
+use hickory_resolver::proto::rr::{RData, RecordType};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -13,6 +15,7 @@ use super::loops::config;
 use super::names::{Answer, a, resolver, serve};
 use crate::config::Config;
 use crate::dial::{Engine, Peers};
+use crate::discover::directory::{Network, Overlays};
 use crate::discover::{Pace, Rounds, Shared, dns, nobody_yet, write};
 use crate::membership::{Event, Known, Membership, Node, Own, Proof, Roster, Standing};
 use crate::model::{Absence, Cluster, Kind, NodeId, Reach, Role};
@@ -22,12 +25,16 @@ use crate::shutdown::Shutdown;
 enum Says {
     NxDomain,
     Addresses(&'static [u8]),
+    /// The same, and 203.0.113.9, which is on nobody's overlay.
+    AndForeign(&'static [u8]),
     ServFail,
 }
 
 struct World {
     says: Arc<Mutex<Says>>,
     asked: Arc<watch::Sender<usize>>,
+    /// Questions for services, none of which was answered.
+    unanswered: Arc<AtomicUsize>,
     events: mpsc::Sender<Event>,
     rounds: watch::Receiver<Arc<Rounds>>,
     snapshots: watch::Receiver<Arc<Cluster>>,
@@ -39,17 +46,34 @@ fn id(last: u8) -> NodeId {
     NodeId::parse(&format!("node{last}")).unwrap()
 }
 
-/// A manager, by its node list one of three, that is no task of a service and knows the others by one name.
-async fn start() -> World {
+/// An overlay of 10.0.1.0/24.
+fn overlay() -> Overlays {
+    let network = r#"{"Id":"n","Driver":"overlay","IPAM":{"Config":[{"Subnet":"10.0.1.0/24"}]}}"#;
+    let network: Network = serde_json::from_str(network).unwrap();
+    Overlays { ids: [network.id().to_owned()].into(), subnets: network.subnets().collect() }
+}
+
+/// A manager, by its node list one of three, that is no task of a service and knows the others by one name. The
+/// server of that name is silent on services.
+async fn start(overlays: Overlays) -> World {
+    let unanswered = Arc::new(AtomicUsize::new(0));
     let (says, asked) = (Arc::new(Mutex::new(Says::NxDomain)), Arc::new(watch::Sender::new(0)));
     let (shutdown, dir) = (Shutdown::new(), tempfile::tempdir().unwrap());
-    let (told, count) = (Arc::clone(&says), Arc::clone(&asked));
+    let (told, count, silent) = (Arc::clone(&says), Arc::clone(&asked), Arc::clone(&unanswered));
     let script = move |name: &str, record| {
+        if (name, record) == ("_swarmgate-peer._tcp.agents.test.", RecordType::SRV) {
+            silent.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
         assert_eq!((name, record), ("agents.test.", RecordType::A));
         count.send_modify(|count| *count += 1);
         Some(match *told.lock().unwrap() {
             Says::NxDomain => Answer::Code(ResponseCode::NXDomain),
             Says::Addresses(last) => Answer::Records(last.iter().map(|last| a(*last)).collect()),
+            Says::AndForeign(last) => {
+                let foreign = RData::A(A::new(203, 0, 113, 9));
+                Answer::Records(last.iter().map(|last| a(*last)).chain([foreign]).collect())
+            }
             Says::ServFail => Answer::Code(ResponseCode::ServFail),
         })
     };
@@ -68,16 +92,18 @@ async fn start() -> World {
         config: Arc::new(config),
         membership: membership.clone(),
         events: events.clone(),
-        overlays: watch::Sender::default(),
+        overlays: watch::Sender::new(Arc::new(overlays)),
         resolve: Arc::new(move || Ok(resolver(server))),
         locals: watch::Sender::default(),
         shutdown: shutdown.clone(),
     });
     let known = Known::new(&membership.now(), 9002);
     shutdown.until_draining(write(membership.clone(), known, incoming, rounds));
-    shutdown.until_draining(dns::follow(RecordType::A, shared, pace));
-    let world =
-        World { says, asked, events, rounds: seen, snapshots: membership.subscribe(), shutdown, _dir: dir };
+    for record in [RecordType::SRV, RecordType::A] {
+        shutdown.until_draining(dns::follow(record, Arc::clone(&shared), pace.clone()));
+    }
+    let snapshots = membership.subscribe();
+    let world = World { says, asked, unanswered, events, rounds: seen, snapshots, shutdown, _dir: dir };
     world.swarm_of_three().await;
     world
 }
@@ -152,7 +178,7 @@ async fn soon<T>(event: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn what_dns_says_too_early_wrongly_or_not_at_all_takes_nobody_away_who_answers() {
-    let mut world = start().await;
+    let mut world = start(Overlays::default()).await;
     let no_agent = Reach::Missing(Absence::NoAgent);
     world.hears(Says::NxDomain).await;
     world.members(&[(2, Reach::Here), (3, no_agent), (4, no_agent)]).await;
@@ -192,5 +218,24 @@ async fn what_dns_says_too_early_wrongly_or_not_at_all_takes_nobody_away_who_ans
     world
         .members(&[(2, Reach::Here), (3, Reach::Missing(Absence::Unreachable)), (4, Reach::Answering)])
         .await;
+    // Services were asked for all the while, and nothing waited for an answer.
+    let (unanswered, asked) = (world.unanswered.load(Ordering::Relaxed), *world.asked.borrow());
+    assert!((1..asked).contains(&unanswered), "{unanswered} and {asked} questions");
     world.shutdown.finish(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn an_address_of_dns_that_is_not_on_the_shared_overlay_is_not_dialled() {
+    for (overlays, dialled) in [(Overlays::default(), &[3, 4, 9][..]), (overlay(), &[3, 4])] {
+        let mut world = start(overlays).await;
+        world.hears(Says::AndForeign(&[3, 4])).await;
+        world.dials(dialled).await;
+        world.dialled(3, Ok(())).await;
+        world.dialled(4, Ok(())).await;
+        world.members(&[(2, Reach::Here), (3, Reach::Answering), (4, Reach::Answering)]).await;
+        // Heard again, it is still none of theirs.
+        world.hears(Says::AndForeign(&[3, 4])).await;
+        world.dials(dialled).await;
+        world.shutdown.finish(Duration::ZERO).await;
+    }
 }

@@ -20,6 +20,8 @@ use crate::model::{Cluster, Hint, Kind, Reach};
 use crate::shutdown::Shutdown;
 
 type Answers = Arc<Mutex<HashMap<&'static str, String>>>;
+/// Every path that was asked for, in order.
+type Asked = watch::Sender<Vec<String>>;
 
 fn recorded(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/recorded").join(name);
@@ -27,17 +29,17 @@ fn recorded(name: &str) -> String {
 }
 
 /// Serves what `answers` holds for a path, else 404.
-fn serve(socket: &Path, answers: Answers, shutdown: &Shutdown) {
+fn serve(socket: &Path, answers: Answers, asked: Asked, shutdown: &Shutdown) {
     let listener = UnixListener::bind(socket).unwrap();
     shutdown.spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            answer(stream, &answers).await;
+            answer(stream, &answers, &asked).await;
         }
     });
 }
 
-async fn answer(mut stream: UnixStream, answers: &Answers) {
+async fn answer(mut stream: UnixStream, answers: &Answers, asked: &Asked) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else { return };
@@ -46,6 +48,7 @@ async fn answer(mut stream: UnixStream, answers: &Answers) {
     let head = String::from_utf8(head).unwrap();
     let path = head.split(' ').nth(1).unwrap();
     let found = answers.lock().unwrap().get(path).cloned();
+    asked.send_modify(|asked| asked.push(path.to_owned()));
     let (status, body) = match found {
         Some(body) => ("200 OK", body),
         None => ("404 Not Found", r#"{"message":"no such thing"}"#.to_owned()),
@@ -84,6 +87,7 @@ pub(super) fn config(dir: &Path, peers: &[&str]) -> Config {
 struct Agent {
     dir: TempDir,
     answers: Answers,
+    asked: Asked,
     snapshots: watch::Receiver<Arc<Cluster>>,
     shutdown: Shutdown,
     _hints: mpsc::Sender<Hint>,
@@ -102,16 +106,27 @@ impl Agent {
         let (_hints, hints) = mpsc::channel(1);
         let config = Arc::new(config);
         start(Discovery { config, engine, peers, membership, hints, shutdown: shutdown.clone() });
-        Self { dir, answers: Answers::default(), snapshots, shutdown, _hints }
+        let (answers, asked) = (Answers::default(), Asked::default());
+        Self { dir, answers, asked, snapshots, shutdown, _hints }
     }
 
     fn engine_starts(&self) {
-        serve(&self.dir.path().join("docker.sock"), Arc::clone(&self.answers), &self.shutdown);
+        let (answers, asked) = (Arc::clone(&self.answers), self.asked.clone());
+        serve(&self.dir.path().join("docker.sock"), answers, asked, &self.shutdown);
     }
 
     fn says(&self, rows: &[(&'static str, &str)]) {
         let mut answers = self.answers.lock().unwrap();
         answers.extend(rows.iter().map(|(path, file)| (*path, recorded(file))));
+    }
+
+    /// Waits until what these paths say now has been read: each was asked for three times more.
+    async fn hears(&self, paths: &[&str]) {
+        let mut asked = self.asked.subscribe();
+        let known = asked.borrow().len();
+        let often = |all: &Vec<String>, path: &str| all[known..].iter().filter(|p| *p == path).count() >= 3;
+        let heard = asked.wait_for(|all| paths.iter().all(|path| often(all, path)));
+        timeout(Duration::from_secs(10), heard).await.expect("it is not asked again").unwrap();
     }
 
     async fn until(&mut self, wanted: impl FnMut(&Arc<Cluster>) -> bool) -> Arc<Cluster> {
@@ -146,8 +161,8 @@ async fn an_engine_that_comes_late_is_found_and_what_it_becomes_is_followed() {
     let before = agent.snapshots.borrow_and_update().clone();
     agent.answers.lock().unwrap().insert("/nodes", "[{\"ID\":".into());
     agent.answers.lock().unwrap().insert("/info", "{}".into());
-    let news = timeout(Duration::from_secs(1), agent.snapshots.changed()).await;
-    assert!(news.is_err());
+    agent.hears(&["/info", "/nodes"]).await;
+    assert!(!agent.snapshots.has_changed().unwrap());
     assert_eq!(*agent.snapshots.borrow(), before);
     agent.shutdown.finish(Duration::ZERO).await;
 }

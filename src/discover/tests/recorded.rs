@@ -132,6 +132,18 @@ fn seats(file: &str) -> BTreeSet<(String, String)> {
 }
 
 #[test]
+fn agents_meet_on_no_network_of_the_routing_mesh_nor_of_one_host() {
+    let overlay = text("network-worker.json");
+    let with = |from: &str, to: &str| {
+        assert_eq!(overlay.matches(from).count(), 1, "{from}");
+        serde_json::from_str::<Network>(&overlay.replace(from, to)).unwrap().is_shared()
+    };
+    assert!(with(r#""Ingress": false"#, r#""Ingress": false"#));
+    assert!(!with(r#""Ingress": false"#, r#""Ingress": true"#));
+    assert!(!with(r#""Driver": "overlay""#, r#""Driver": "bridge""#));
+}
+
+#[test]
 fn the_directory_is_the_same_on_manager_and_worker() {
     let row = |node: &str, at: &str| (node.to_owned(), at.to_owned());
     let all = BTreeSet::from([row(NODE1, "10.0.1.2"), row(NODE2, "10.0.1.3"), row(NODE3, "10.0.1.4")]);
