@@ -64,7 +64,10 @@ pub fn peek(path: &Path, seals: &Seals) -> Result<Option<Read>, FileError> {
     });
     let written = match read {
         Ok(written) => written,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Below what is no directory there is no record either; why none can be written is said when one should be.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(source) => return Err(FileError::Read { path: path.into(), source }),
     };
     // A file system without times keeps records all the same.

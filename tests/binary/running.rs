@@ -137,6 +137,21 @@ async fn either_signal_lets_a_stream_go_on_until_its_client_leaves() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_watchdog_watches_it_from_before_it_serves_until_it_drains() {
+    let (engine, data) = (Engine::start(Script::new("node1")), tempfile::tempdir().unwrap());
+    let mut command = agent(Path::new(env!("CARGO_BIN_EXE_swarmgate")), data.path(), engine.socket());
+    let mut agent = Running::new(command.spawn().unwrap());
+    agent.says("serving").await;
+    let tasks = fs::read_dir(format!("/proc/{}/task", agent.child.id())).unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    assert_eq!(names.filter(|name| name.trim() == "watchdog").count(), 1);
+    agent.signal(Signal::TERM);
+    let (ended, said) = agent.end().await;
+    assert_eq!(ended.code(), Some(0), "{said}");
+}
+
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     for (first, name, second) in [

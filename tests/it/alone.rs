@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use swarmgate::identify::Association;
 use swarmgate::model::Kind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -91,6 +92,8 @@ async fn without_a_place_for_files_it_serves_and_says_what_keeps_it_from_being_c
     cluster.nodes[0].snapshot("it stands alone", |c| c.kind == Kind::Standalone).await;
     let client = cluster.client(0);
     assert_eq!(client.get("/ping").await.status, 204);
+    let mut window = cluster.nodes[0].association();
+    soon("a window", window.wait_for(|a| matches!(**a, Association::Open))).await.unwrap();
     for _ in 0..2 {
         let refused = client.get("/containers/json").await;
         refused.is_json_of_an_agent(503, "nothing can be recorded");

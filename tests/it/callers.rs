@@ -141,12 +141,25 @@ async fn in_a_swarm_one_agent_claims_for_all() {
 }
 
 #[tokio::test]
-async fn among_static_peers_without_a_secret_each_agent_has_its_own_association() {
+async fn of_static_peers_without_a_secret_the_first_is_claimed_and_the_others_say_so() {
     let cluster = Setup::fixed(&["node1", "node2"]).associating().start().await;
     assert_eq!(cluster.client(0).get("/version").await.status, 200, "the first claims");
-    let other = cluster.client(1).get("/version").await;
-    eprintln!("{} {}", other.status, other.text());
-    assert_eq!(other.status, 503);
+    let first = cluster.nodes[0].peer_at().to_string();
+    for signer in [cluster.signer.clone(), Signer::new(None)] {
+        let refused = cluster.client(1).signing(&signer).get("/version").await;
+        refused.is_json_of_an_agent(503, "only the first one is claimed");
+        let message = refused.message();
+        for said in [&*first, "decides", "AGENT_SECRET", "AGENT_PORTAINER_KEYS"] {
+            assert!(message.contains(said), "{message}");
+        }
+    }
+    assert_eq!(cluster.client(1).stranger().get("/version").await.status, 403);
+    // Through the first one it serves whoever that one serves.
+    let there = cluster.client(0).get_with("/version", &[("X-Node", "node2")]).await;
+    assert_eq!((there.status, there.header("x-node")), (200, "node2"));
+    let other =
+        cluster.client(0).signing(&Signer::new(None)).get_with("/version", &[("X-Node", "node2")]).await;
+    assert_eq!(other.status, 403);
 }
 
 #[tokio::test]

@@ -1,9 +1,8 @@
 //! What the agents prove to each other is made of, and what is said where that is no secret.
 
-use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
+use tempfile::NamedTempFile;
 use tracing::subscriber::DefaultGuard;
 
 use super::super::tests::lone;
@@ -111,36 +110,17 @@ async fn a_swarms_records_go_without_proof_only_where_nothing_could_prove_them()
     }
 }
 
-/// What is logged on this thread until the guard is dropped.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn start() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    /// All lines so far with this text.
-    fn lines(&self, text: &str) -> Vec<String> {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let all = String::from_utf8(bytes).unwrap();
-        all.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
-    }
+/// What is logged on this thread until the guard is dropped: a file.
+fn logged() -> (NamedTempFile, DefaultGuard) {
+    let log = NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.reopen().unwrap()).finish();
+    (log, tracing::subscriber::set_default(subscriber))
 }
 
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// All lines so far that speak of the secret.
+fn reminders(log: &NamedTempFile) -> Vec<String> {
+    let all = std::fs::read_to_string(log.path()).unwrap();
+    all.lines().filter(|line| line.contains("AGENT_CLUSTER_SECRET")).map(str::to_owned).collect()
 }
 
 fn seats() -> Arc<Seats> {
@@ -189,15 +169,15 @@ async fn pass(time: Duration) {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_secret_the_log_says_so_with_the_remedy_once_at_start_and_every_hour() {
-    let (log, _guard) = Log::start();
+    let (log, _guard) = logged();
     let data = tempfile::tempdir().unwrap();
     let mut keeper = Keeper::start(data.path(), &[], snapshot(Kind::Unknown, None));
     pass(REMIND / 2).await;
-    assert!(log.lines("AGENT_CLUSTER_SECRET").is_empty(), "nothing is known yet");
+    assert!(reminders(&log).is_empty(), "nothing is known yet");
     keeper.snapshots.send_replace(Arc::new(snapshot(Kind::Swarm, Some("service"))));
     assert_eq!(keeper.makes_keys().await, [Authority::derive(b"service").unwrap().record_key()]);
     assert!(keeper.client.borrow().is_some());
-    let said = log.lines("AGENT_CLUSTER_SECRET");
+    let said = reminders(&log);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
         said[0].contains(" WARN ") && said[0].contains("create the secret as the README says"),
@@ -207,17 +187,17 @@ async fn without_a_secret_the_log_says_so_with_the_remedy_once_at_start_and_ever
     // Another identity is no start.
     keeper.snapshots.send_replace(Arc::new(snapshot(Kind::Swarm, Some("another"))));
     assert_eq!(keeper.makes_keys().await, [Authority::derive(b"another").unwrap().record_key()]);
-    assert_eq!(log.lines("AGENT_CLUSTER_SECRET").len(), 1);
+    assert_eq!(reminders(&log).len(), 1);
     for hour in 1..=3 {
         pass(REMIND).await;
-        assert_eq!(log.lines("AGENT_CLUSTER_SECRET").len(), 1 + hour, "after {hour} hours");
+        assert_eq!(reminders(&log).len(), 1 + hour, "after {hour} hours");
     }
     keeper.shutdown.finish(Duration::ZERO).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn with_a_secret_or_without_peers_nobody_is_reminded_of_one() {
-    let (log, _guard) = Log::start();
+    let (log, _guard) = logged();
     for (secrets, kind, keys) in [(&SECRETS[..], Kind::Swarm, Some(2)), (&[], Kind::Standalone, None)] {
         let data = tempfile::tempdir().unwrap();
         let mut keeper = Keeper::start(data.path(), secrets, snapshot(kind, None));
@@ -226,7 +206,7 @@ async fn with_a_secret_or_without_peers_nobody_is_reminded_of_one() {
         }
         pass(REMIND * 2).await;
         assert_eq!(keeper.client.borrow().is_some(), keys.is_some(), "{kind:?}");
-        assert_eq!(log.lines("AGENT_CLUSTER_SECRET"), [""; 0], "{kind:?}");
+        assert_eq!(reminders(&log), [""; 0], "{kind:?}");
         keeper.shutdown.finish(Duration::ZERO).await;
     }
 }
