@@ -444,7 +444,8 @@ mod tests {
             write_own(folder.path(), &pair);
             pass().await;
             assert_eq!((shown.has_changed().unwrap(), until.has_changed().unwrap()), (used, used));
-            (shown.mark_unchanged(), until.mark_unchanged());
+            shown.mark_unchanged();
+            until.mark_unchanged();
         }
         assert_eq!(shutdown.finish(EVERY).await, crate::shutdown::Ended::Clean);
     }

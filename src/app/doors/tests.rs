@@ -27,10 +27,13 @@ fn snapshot(kind: Kind, service: Option<&str>) -> Cluster {
     Cluster { kind, service, ..discover::nobody_yet() }
 }
 
+/// Kind, secrets given, service; and what is proved.
+type Row<'a> = (Kind, &'a [&'a str], Option<&'a str>, &'a [&'a str]);
+
 #[test]
 fn peers_prove_the_secrets_or_without_one_a_swarm_services_id_and_nothing_alone() {
     let data = tempfile::tempdir().unwrap();
-    let rows: [(Kind, &[&str], Option<&str>, &[&str]); 10] = [
+    let rows: [Row<'_>; 10] = [
         (Kind::Swarm, &SECRETS, Some("service"), &SECRETS),
         (Kind::Swarm, &SECRETS[..1], None, &SECRETS[..1]),
         (Kind::Fixed, &SECRETS, None, &SECRETS),

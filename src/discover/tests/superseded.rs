@@ -47,9 +47,8 @@ async fn an_agent_beside_the_one_that_swarm_runs_is_named_once_with_its_task_and
     };
     let nodes = vec![node("here", Role::Manager), node("there", Role::Worker)];
     let roster = Roster { nodes, tasks: Some(run.clone()), own: true };
-    let (one, two) = (seat("there", "orphan", 9), seat("there", "another", 8));
-    let all = [&run[..], &[one.clone()]].concat();
-    let more = [&run[..], &[one, two]].concat();
+    let others = [seat("there", "orphan", 9), seat("there", "another", 8)];
+    let (all, more) = ([&run[..], &others[..1]].concat(), [&run[..], &others].concat());
     let (events, incoming) = mpsc::channel(16);
     let story = [directory(&all), directory(&run), directory(&all), directory(&more), directory(&more)];
     for event in [Event::Own(own), directory(&run), Event::Roster(roster)].into_iter().chain(story) {
