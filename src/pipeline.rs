@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -21,6 +21,7 @@ use crate::decide::{
     self, Access, Door, Facts, Merge, Origin, Pace, Plan, Route, Scope, Search, Step, Target, decide, gate,
     table::route,
 };
+use crate::dial;
 use crate::execute::{Answer, Asked, Executor, Fail, headers};
 use crate::identify::{Denied, Identified, Rules, identify};
 use crate::model::api_path::ApiPath;
@@ -220,7 +221,9 @@ impl Pipeline {
                 }
             }
             let repeat = managed && asked.can_repeat();
-            let amended = executor.as_ref().filter(|_| repeat).and_then(|id| self.without(&view, id, &fail));
+            let read = matches!(asked.method, Method::GET | Method::HEAD);
+            let amended =
+                executor.as_ref().filter(|_| repeat).and_then(|id| self.without(&view, id, &fail, read));
             let Some(amended) = amended else { return last_word(fail) };
             view = Arc::new(amended);
             match decide(&facts(&asked, wishes, body.as_deref()), &view) {
@@ -240,14 +243,17 @@ impl Pipeline {
         Arc::clone(&self.membership.borrow())
     }
 
-    /// The snapshot without the manager that failed, if asking another one is safe.
-    fn without(&self, view: &Cluster, id: &NodeId, fail: &Fail) -> Option<Cluster> {
+    /// The snapshot without the manager that failed, if asking another one is safe. A `read` changes nothing, so that
+    /// one that may have been carried out can be sent again.
+    fn without(&self, view: &Cluster, id: &NodeId, fail: &Fail, read: bool) -> Option<Cluster> {
         match fail {
             Fail::StaleRole { .. } => {
                 let _ = self.executor.hints.try_send(Hint::StaleRole);
                 Some(view.amended(id, |member| member.role = Role::Worker))
             }
-            Fail::Peer { source, .. } if source.nothing_sent() => {
+            Fail::Peer { source, .. }
+                if source.nothing_sent() || (read && matches!(source, dial::Fail::Gone { .. })) =>
+            {
                 Some(view.amended(id, |member| member.reach = Reach::Missing(Absence::Unreachable)))
             }
             // Its agent answers; as a manager it is of no use to this request.

@@ -86,6 +86,13 @@ pub enum Fail {
         #[source]
         source: Arc<dyn Error + Send + Sync>,
     },
+    /// Asked, and then silent to a probe on another connection as well, which failed with `probe`: the call was given
+    /// up, and what it did there is not known.
+    #[error("it fell silent, and so it is to a probe")]
+    Gone {
+        #[source]
+        probe: Arc<Fail>,
+    },
     /// The request's body failed while it was sent: its client left or stalled, and the other end did nothing wrong.
     #[error("ask {at}: the request's body broke off")]
     Unfinished {
@@ -103,6 +110,7 @@ impl Fail {
             Self::Secret { .. } => Absence::Secret,
             Self::NoAgent { .. } => Absence::NoAgent,
             Self::Silent { .. } => Absence::Timeout,
+            Self::Gone { probe } => probe.absence(),
             Self::Absent { .. }
             | Self::Forbidden { .. }
             | Self::Unreachable { .. }
@@ -135,6 +143,7 @@ impl Fail {
             | Self::Deaf { .. }
             | Self::Swallowed { .. }
             | Self::Malformed { .. }
+            | Self::Gone { .. }
             | Self::Unfinished { .. } => false,
             Self::Broken { sent, .. } => !sent,
         }

@@ -1,6 +1,7 @@
 //! Waits for a peer as long as it is alive, and no longer.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -48,8 +49,8 @@ impl Pulse {
 
 impl Executor {
     /// Runs `call`, which asks `peer`. When it is silent for a moment, the peer is probed on other connections: an
-    /// answer buys more time; without one the call ends with the probe's failure, and discovery is told. That takes
-    /// one brief probe, or [`DOUBTS`] patient ones in a row.
+    /// answer buys more time; without one the call ends as [`dial::Fail::Gone`], and discovery is told. That takes one
+    /// brief probe, or [`DOUBTS`] patient ones in a row.
     pub(super) async fn attend<T>(
         &self,
         peer: &Member,
@@ -81,7 +82,8 @@ impl Executor {
                         patience = self.limits.silence;
                         if unanswered >= doubts {
                             self.silent(peer, fail.absence());
-                            return Err(fail);
+                            // Of the call itself the probe says nothing: it may have been carried out.
+                            return Err(dial::Fail::Gone { probe: Arc::new(fail) });
                         }
                     }
                 }

@@ -16,7 +16,7 @@ use crate::body::Body;
 use crate::decide::{Absent, Merge};
 use crate::dial::{self, Patience};
 use crate::model::api_path::ApiPath;
-use crate::model::{Absence, ApiVersion, Caller, Cluster, Hint, Member};
+use crate::model::{Absence, ApiVersion, Caller, Cluster, Hint, Member, chain};
 
 /// No word for `X-Node-Errors`: it is not the node that is at fault.
 const BUSY: &str = "busy";
@@ -106,7 +106,7 @@ impl Executor {
             } else {
                 match self.attend(member, &pulse, Patience::Brief, async { Ok(call.await) }).await {
                     Ok(part) => part,
-                    Err(fail) => Err(missed(member, fail.absence().as_str(), &fail)),
+                    Err(fail) => Err(missed(member, fail.absence().as_str(), &chain(&fail))),
                 }
             }
         };

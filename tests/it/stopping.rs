@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::support::client::{piece, whole};
-use crate::support::cluster::{CLUSTER_SECRET, SECRET, Setup};
-use crate::support::engine::answers;
+use crate::support::cluster::{CLUSTER_SECRET, Node, SECRET, Setup};
+use crate::support::engine::{Engine, answers};
 use crate::support::{engine, soon};
 
 #[tokio::test]
@@ -148,4 +148,46 @@ async fn no_log_line_has_a_signature_a_credential_or_a_secret() {
         let line = text.lines().find(|line| line.contains(never));
         assert!(line.is_none(), "{never}: {line:?}");
     }
+}
+
+/// Begins to drain, and takes no new connections of peers any more.
+async fn drains(node: &Node) {
+    node.shutdown().drain();
+    let closes = async {
+        while TcpStream::connect(node.peer_at()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the port for peers closes", closes).await;
+}
+
+/// Holds the first request for this path; what comes out tells that it is inside, and lets it go on.
+fn held(engine: &Engine, path: &str) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
+    let (started, inside) = oneshot::channel();
+    let (release, released) = oneshot::channel();
+    engine.on(path, answers::hold(started, released));
+    (inside, release)
+}
+
+#[tokio::test]
+async fn a_write_that_was_given_up_is_not_sent_to_another_manager_and_a_read_is() {
+    let setup = Setup::swarm(&["node1", "node2", "node3"], 2).config(|_, config| {
+        config.limits.silence = Duration::from_millis(10);
+        config.limits.drain = Duration::ZERO;
+    });
+    let cluster = setup.start().await;
+    let (write_inside, _held_write) = held(cluster.engine(0), "/services/create");
+    let (read_inside, _held_read) = held(cluster.engine(0), "/services");
+    let client = cluster.client(2);
+    let ends = async {
+        for inside in [write_inside, read_inside] {
+            soon("it is inside", inside).await.unwrap();
+        }
+        drains(&cluster.nodes[0]).await;
+    };
+    let write = client.call("POST", "/services/create", &[], r#"{"Name":"shop"}"#);
+    let (write, read, ()) = tokio::join!(write, client.get("/services"), ends);
+    assert_eq!((write.status, cluster.asked("/services/create")), (502, vec!["node1"]), "{}", write.text());
+    assert!(write.message().contains("refused"), "{}", write.message());
+    assert_eq!((read.status, read.header("x-node")), (200, "node2"), "{}", read.text());
 }
