@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::Executor;
@@ -50,7 +51,7 @@ impl Pulse {
 impl Executor {
     /// Runs `call`, which asks `peer`. When it is silent for a moment, the peer is probed on other connections: an
     /// answer buys more time; without one the call ends as [`dial::Fail::Gone`], and discovery is told. That takes one
-    /// brief probe, or [`DOUBTS`] patient ones in a row.
+    /// brief probe, or [`DOUBTS`] patient ones in a row; where they are refused, it takes as long as a drain may.
     pub(super) async fn attend<T>(
         &self,
         peer: &Member,
@@ -61,6 +62,7 @@ impl Executor {
         let mut call = std::pin::pin!(call);
         let (mut patience, mut unanswered) = (self.limits.silence, 0);
         let doubts = if probes == Patience::Brief { 1 } else { DOUBTS };
+        let mut draining = None;
         loop {
             let before = pulse.count();
             if let Ok(done) = tokio::time::timeout(patience, &mut call).await {
@@ -75,13 +77,25 @@ impl Executor {
                 biased;
                 done = &mut call => return done,
                 probed = self.peers.probe(address, Some(&peer.id), probes) => match probed {
-                    Ok(_) => (patience, unanswered) = ((patience * 2).min(RAREST), 0),
+                    Ok(_) => {
+                        (patience, unanswered, draining) = ((patience * 2).min(RAREST), 0, None);
+                    }
                     Err(fail) => {
                         debug!(node = %peer.shown, error = %fail, "a silent peer does not answer a probe either");
-                        unanswered += 1;
                         patience = self.limits.silence;
-                        if unanswered >= doubts {
+                        let refused = matches!(fail, dial::Fail::Refused { .. });
+                        let given_up = if refused {
+                            // An agent that stops takes no new connections, and ends what it has begun. Had it died,
+                            // the call's own connection would have broken.
+                            draining.get_or_insert_with(Instant::now).elapsed() >= self.limits.drain
+                        } else {
+                            unanswered += 1;
+                            unanswered >= doubts
+                        };
+                        if refused || given_up {
                             self.silent(peer, fail.absence());
+                        }
+                        if given_up {
                             // Of the call itself the probe says nothing: it may have been carried out.
                             return Err(dial::Fail::Gone { probe: Arc::new(fail) });
                         }

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
+use swarmgate::model::{Absence, Member, Reach};
 use swarmgate::shutdown::Ended;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -190,4 +191,36 @@ async fn a_write_that_was_given_up_is_not_sent_to_another_manager_and_a_read_is(
     assert_eq!((write.status, cluster.asked("/services/create")), (502, vec!["node1"]), "{}", write.text());
     assert!(write.message().contains("refused"), "{}", write.message());
     assert_eq!((read.status, read.header("x-node")), (200, "node2"), "{}", read.text());
+}
+
+#[tokio::test]
+async fn what_a_draining_peer_has_begun_it_ends() {
+    let setup = Setup::fixed(&["node1", "node2"])
+        .config(|_, config| config.limits.silence = Duration::from_millis(10));
+    let cluster = setup.start().await;
+    let id = engine::samples::id(&engine::samples::node_id("node2"), "container", 0);
+    let stop = format!("/containers/{id}/stop");
+    let (stop_inside, release_stop) = held(cluster.engine(1), &stop);
+    let (part_inside, release_part) = held(cluster.engine(1), "/containers/json");
+    let client = cluster.client(0);
+    let ends = async {
+        for inside in [stop_inside, part_inside] {
+            soon("it is inside", inside).await.unwrap();
+        }
+        drains(&cluster.nodes[1]).await;
+        let refused = |m: &Member| m.reach == Reach::Missing(Absence::Refused);
+        cluster.nodes[0].thinks("node2", "takes nothing new", refused).await;
+        // Through many refused probes; what is new is not held up by what is not finished.
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(500) {
+            assert_eq!(client.get("/containers/json").await.header("x-node-errors"), "node2=refused");
+        }
+        for release in [release_stop, release_part] {
+            release.send(()).expect("it is still inside");
+        }
+    };
+    let stop = client.call("POST", &stop, &[("X-Node", "node2")], "");
+    let (stop, list, ()) = tokio::join!(stop, client.get("/containers/json"), ends);
+    assert_eq!((stop.status, stop.header("x-node")), (204, "node2"), "{}", stop.text());
+    assert_eq!((list.status, list.header("x-node-answered"), list.header("x-node-errors")), (200, "2/2", ""));
 }
