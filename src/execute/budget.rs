@@ -27,6 +27,11 @@ impl Budget {
     pub fn lease(&self) -> Lease {
         Lease { budget: self.clone(), held: None, overdraft: None }
     }
+
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.bytes.available_permits()
+    }
 }
 
 impl Lease {
@@ -55,15 +60,6 @@ impl Lease {
             self.keep(more);
         }
         true
-    }
-
-    /// Gives back what is beyond `bytes`: that much has been sent.
-    pub fn shrink_to(&mut self, bytes: usize) {
-        if let Some(held) = &mut self.held
-            && let Some(sent) = held.num_permits().checked_sub(bytes)
-        {
-            drop(held.split(sent));
-        }
     }
 
     fn keep(&mut self, more: OwnedSemaphorePermit) {
@@ -116,7 +112,7 @@ mod tests {
             assert!(lease.grow(60, LONG).await);
             assert!(lease.grow(40, LONG).await);
         }
-        assert_eq!(budget.bytes.available_permits(), 100);
+        assert_eq!(budget.free(), 100);
     }
 
     #[tokio::test(start_paused = true)]
@@ -127,15 +123,5 @@ mod tests {
         let mut second = budget.lease();
         assert!(second.grow(100, LONG).await, "the overdraft");
         assert!(!budget.lease().grow(1, LONG).await);
-    }
-
-    #[tokio::test]
-    async fn what_has_been_sent_is_given_back_before_the_end() {
-        let budget = Budget::new(100);
-        let mut lease = budget.lease();
-        assert!(lease.grow(100, LONG).await);
-        lease.shrink_to(30);
-        lease.shrink_to(60);
-        assert_eq!(budget.bytes.available_permits(), 70);
     }
 }

@@ -154,8 +154,7 @@ impl Executor {
     }
 
     /// The owner's answer. Its bytes count as held until they are sent.
-    fn found(&self, part: Part, mut lease: Lease, asked: &Asked) -> Answer {
-        lease.shrink_to(part.body.len());
+    fn found(&self, part: Part, lease: Lease, asked: &Asked) -> Answer {
         let mut answer = part.into_answer();
         if let Body::Full(bytes) = std::mem::replace(answer.response.body_mut(), Body::Empty) {
             let body = Slices::new(vec![bytes], lease, self.until_sent(asked));
