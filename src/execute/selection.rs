@@ -57,9 +57,11 @@ impl Selection {
     pub(super) fn without(&self, filters: &[&str], limit: Limit) -> String {
         let mut pairs: Vec<String> = self.others.clone();
         if limit == Limit::Ours {
-            pairs.retain(|pair| decoded(pair.split('=').next().unwrap_or_default()) != "limit");
-            // A limit selects stopped containers too.
+            let name = |pair: &str| decoded(pair.split('=').next().unwrap_or_default());
+            pairs.retain(|pair| name(pair) != "limit");
+            // A limit selects stopped containers too, whatever `all` says; an engine reads the first `all` alone.
             if self.limit.is_some() {
+                pairs.retain(|pair| name(pair) != "all");
                 pairs.push("all=1".to_owned());
             }
         }
@@ -120,5 +122,19 @@ mod tests {
     fn raw_brackets_are_read() {
         let selection = Selection::of("filters=%7B%22dangling%22:[%22true%22]%7D");
         assert_eq!(selection.values("dangling"), ["true"]);
+    }
+
+    #[test]
+    fn a_limit_that_is_counted_here_takes_stopped_containers_in_whatever_all_said() {
+        let rows = [
+            ("all=0&limit=2&size=1", "size=1&all=1"),
+            ("limit=2&all=false&a%6cl=0", "all=1"),
+            ("all=0&size=1", "all=0&size=1"),
+            ("all=0&limit=0", "all=0"),
+        ];
+        for (query, sent) in rows {
+            assert_eq!(Selection::of(query).without(&[], Limit::Ours), sent, "{query}");
+        }
+        assert_eq!(Selection::of("all=0&limit=2").without(&[], Limit::Engines), "all=0&limit=2");
     }
 }
