@@ -17,6 +17,8 @@ pub struct Lease {
     budget: Budget,
     held: Option<OwnedSemaphorePermit>,
     overdraft: Option<OwnedSemaphorePermit>,
+    /// It has waited too long once: a part is lost, and what else it could hold is of no use.
+    refused: bool,
 }
 
 impl Budget {
@@ -25,7 +27,7 @@ impl Budget {
     }
 
     pub fn lease(&self) -> Lease {
-        Lease { budget: self.clone(), held: None, overdraft: None }
+        Lease { budget: self.clone(), held: None, overdraft: None, refused: false }
     }
 
     #[cfg(test)]
@@ -35,13 +37,13 @@ impl Budget {
 }
 
 impl Lease {
-    /// Waits until `bytes` more may be held; false if that takes longer than `patience`.
+    /// Waits until `bytes` more may be held; false if that takes longer than `patience`, and from then on.
     ///
     /// Merges that each hold a part and wait for the rest would wait for ever, so one of them at a time may
     /// exceed the budget; it runs to its end and lets the next one do so.
     pub async fn grow(&mut self, bytes: usize, patience: Duration) -> bool {
-        if self.overdraft.is_some() {
-            return true;
+        if self.refused || self.overdraft.is_some() {
+            return !self.refused;
         }
         let count = u32::try_from(bytes).unwrap_or(u32::MAX);
         if let Ok(more) = Arc::clone(&self.budget.bytes).try_acquire_many_owned(count) {
@@ -54,7 +56,10 @@ impl Lease {
                 Ok(turn) = Arc::clone(&self.budget.overdraft).acquire_owned() => (None, Some(turn)),
             }
         };
-        let Ok((more, turn)) = tokio::time::timeout(patience, turn).await else { return false };
+        let Ok((more, turn)) = tokio::time::timeout(patience, turn).await else {
+            self.refused = true;
+            return false;
+        };
         self.overdraft = turn;
         if let Some(more) = more {
             self.keep(more);
@@ -123,5 +128,20 @@ mod tests {
         let mut second = budget.lease();
         assert!(second.grow(100, LONG).await, "the overdraft");
         assert!(!budget.lease().grow(1, LONG).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_merge_that_was_told_to_wait_no_longer_does_not_wait_again() {
+        let budget = Budget::new(100);
+        let (mut first, mut second, mut third) = (budget.lease(), budget.lease(), budget.lease());
+        assert!(first.grow(100, LONG).await && second.grow(100, LONG).await, "the overdraft");
+        assert!(!third.grow(1, LONG).await);
+        let began = tokio::time::Instant::now();
+        for _ in 0..30 {
+            assert!(!third.grow(1, LONG).await);
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        drop((first, second));
+        assert!(!third.grow(1, LONG).await, "one part of it is lost: the rest is of no use");
     }
 }
