@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -23,6 +23,8 @@ const DOUBTS: u32 = 2;
 pub struct Pulse {
     beats: AtomicUsize,
     held_up: AtomicUsize,
+    /// What ended holds took, in microseconds.
+    waited: AtomicU64,
 }
 
 impl Pulse {
@@ -33,13 +35,33 @@ impl Pulse {
     /// Waits for something of our own: that silence is not the peer's.
     pub async fn held_up<F: Future>(&self, wait: F) -> F::Output {
         self.held_up.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
         let output = wait.await;
+        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(took, Ordering::Relaxed);
         self.held_up.fetch_sub(1, Ordering::Relaxed);
         self.beat();
         output
     }
 
-    pub(super) fn is_held_up(&self) -> bool {
+    /// Waits for `answer` as long as `after`, and as long again as it was held up. `None`: it is not there by then.
+    pub(super) async fn within<T>(&self, after: Duration, answer: impl Future<Output = T>) -> Option<T> {
+        let mut answer = std::pin::pin!(answer);
+        let mut patience = after;
+        loop {
+            let before = self.waited.load(Ordering::Relaxed);
+            match tokio::time::timeout(patience, &mut answer).await {
+                Ok(answer) => return Some(answer),
+                Err(_) if self.is_held_up() => patience = after,
+                Err(_) => match self.waited.load(Ordering::Relaxed) - before {
+                    0 => return None,
+                    ours => patience = Duration::from_micros(ours),
+                },
+            }
+        }
+    }
+
+    fn is_held_up(&self) -> bool {
         self.held_up.load(Ordering::Relaxed) > 0
     }
 
@@ -102,6 +124,37 @@ impl Executor {
                     }
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::sleep;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Held up by us for so long, then silent by itself for so long.
+    async fn answer(pulse: &Pulse, ours: u32, its: u32) {
+        pulse.held_up(sleep(SECOND * ours)).await;
+        sleep(SECOND * its).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_time_in_which_it_was_not_held_up_counts_against_an_answer() {
+        // The deadline of 15 s falls behind the hold, into it, or passes without any.
+        for (ours, its, comes) in
+            [(0, 14, true), (0, 16, false), (10, 14, true), (14, 14, true), (20, 14, true), (200, 14, true)]
+        {
+            let pulse = Pulse::default();
+            let came = pulse.within(SECOND * 15, answer(&pulse, ours, its)).await.is_some();
+            assert_eq!(came, comes, "held up for {ours} s, silent for {its} s");
+        }
+        for ours in [0, 10, 14] {
+            let (pulse, began) = (Pulse::default(), Instant::now());
+            assert!(pulse.within(SECOND * 15, answer(&pulse, ours, 100)).await.is_none());
+            assert_eq!(began.elapsed().as_secs(), 15 + u64::from(ours), "held up for {ours} s");
         }
     }
 }

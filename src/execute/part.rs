@@ -110,15 +110,8 @@ impl Executor {
                 }
             }
         };
-        let mut answer = std::pin::pin!(answer);
-        let answer = loop {
-            match tokio::time::timeout(after, &mut answer).await {
-                Ok(answer) => break answer,
-                // It was we who made it wait.
-                Err(_) if pulse.is_held_up() => {}
-                Err(_) => break Err(missed(member, Absence::Timeout.as_str(), &"no answer in time")),
-            }
-        };
+        let late = || Err(missed(member, Absence::Timeout.as_str(), &"no answer in time"));
+        let answer = pulse.within(after, answer).await.unwrap_or_else(late);
         if let Err(missed) = &answer {
             debug!(node = %missed.member.shown, reason = missed.reason, detail = %missed.detail, "a node is missing from an answer");
         }
