@@ -46,8 +46,7 @@ pub enum Class {
 pub(super) struct Inspected {
     pub(super) id: String,
     name: Option<String>,
-    #[serde(default)]
-    pub(super) created: String,
+    pub(super) created: Option<String>,
 }
 
 impl Inspected {
@@ -207,12 +206,12 @@ fn weigh(parts: Vec<Part>, reference: &str, missed_by: &mut Vec<Missed>) -> (Vec
 }
 
 /// Whether all refuse with one status: it is the caller's error then, and not a node's.
-fn alike(parts: &[Part], missed: &[Missed]) -> bool {
+pub(super) fn alike(parts: &[Part], missed: &[Missed]) -> bool {
     let Some(status) = parts.first().map(|part| part.status) else { return false };
     missed.is_empty() && status.is_client_error() && parts.iter().all(|part| part.status == status)
 }
 
-fn has_many(part: &Part) -> bool {
+pub(super) fn has_many(part: &Part) -> bool {
     let status = matches!(part.status, StatusCode::BAD_REQUEST | StatusCode::INTERNAL_SERVER_ERROR);
     status && memchr::memmem::find(&part.body, MANY).is_some()
 }
@@ -237,8 +236,7 @@ mod tests {
 
     #[test]
     fn a_full_id_beats_a_name_and_a_name_the_beginning_of_an_id() {
-        let object =
-            |name: &str| Inspected { id: ID.to_owned(), name: Some(name.to_owned()), created: String::new() };
+        let object = |name: &str| Inspected { id: ID.to_owned(), name: Some(name.to_owned()), created: None };
         let rows = [
             (ID, "/web", Class::Id),
             ("web", "/web", Class::Name),
@@ -253,7 +251,7 @@ mod tests {
             assert_eq!(object(name).class(reference), class, "{reference} of {name}");
         }
         assert!(Class::Id > Class::Name && Class::Name > Class::Prefix);
-        let nameless = Inspected { id: ID.to_owned(), name: None, created: String::new() };
+        let nameless = Inspected { id: ID.to_owned(), name: None, created: None };
         assert_eq!(nameless.class("4c01"), Class::Prefix);
     }
 

@@ -12,8 +12,8 @@ use http::StatusCode;
 use tokio::sync::Mutex;
 
 use super::budget::Lease;
-use super::locate::{Class, Inspected};
-use super::part::{Part, Question, Wanted, nobodys_fault, split, unheard};
+use super::locate::{Class, Inspected, alike, has_many};
+use super::part::{Missed, Part, Question, Wanted, missed, nobodys_fault, split, unheard};
 use super::selection::{Limit, Selection};
 use super::{Executor, Fail, Tally};
 use crate::decide::Merge;
@@ -123,30 +123,51 @@ async fn seek(
     };
     let inspect = Question { path: &path, ..*question };
     let asking = wanted.members.iter().map(|member| executor.part(member, &inspect, "", lease));
-    let (parts, missed) = split(join_all(asking).await);
-    nobodys_fault(&missed)?;
-    let found: Vec<(NodeId, i64)> = parts.iter().filter_map(|part| matched(part, what, reference)).collect();
+    let (parts, mut missed_by) = split(join_all(asking).await);
+    nobodys_fault(&missed_by)?;
+    let found = matches(&parts, what, reference, &mut missed_by);
     if let Some((_, created)) = found.first() {
         let created = *created;
         return Ok(Pivot { nodes: found.into_iter().map(|(node, _)| node).collect(), created });
     }
     let reference = reference.to_owned();
-    let missing = unheard(&missed, &wanted.missing, cluster);
+    let missing = unheard(&missed_by, &wanted.missing, cluster);
     if missing.is_empty() {
         return Err(Fail::NoPivot { what, reference });
     }
-    let (answered, of) = (parts.len(), wanted.members.len() + wanted.missing.len());
+    let answered = wanted.members.len() - missed_by.len();
+    let of = wanted.members.len() + wanted.missing.len();
     Err(Fail::Unheard { what, reference, tally: Tally { answered, of, missing } })
 }
 
-/// As the engine matches these filters: a container by full id or exact name, an image by whatever inspects it.
-fn matched(part: &Part, what: &str, reference: &str) -> Option<(NodeId, i64)> {
-    if part.status != StatusCode::OK {
-        return None;
+/// Who has the object, and since which second. Whoever says neither that it has it nor that it does not is missed.
+fn matches(parts: &[Part], what: &str, reference: &str, missed_by: &mut Vec<Missed>) -> Vec<(NodeId, i64)> {
+    let alike = alike(parts, missed_by);
+    let mut found = Vec::new();
+    for part in parts {
+        match part.status {
+            StatusCode::OK => match matched(part, what, reference) {
+                Ok(created) => found.extend(created.map(|created| (part.member.id.clone(), created))),
+                Err(problem) => missed_by.push(missed(&part.member, "malformed", &problem)),
+            },
+            status if status == StatusCode::NOT_FOUND || alike || has_many(part) => {}
+            status => missed_by.push(missed(&part.member, "engine", &status)),
+        }
     }
-    let inspected: Inspected = serde_json::from_slice(&part.body).ok()?;
-    let hit = what == "image" || inspected.class(reference) > Class::Prefix;
-    hit.then(|| unix_seconds(&inspected.created).map(|created| (part.member.id.clone(), created)))?
+    found
+}
+
+/// As the engine matches these filters: a container by full id or exact name, an image by whatever inspects it. An
+/// image may have no date; in lists that is second 0.
+fn matched(part: &Part, what: &str, reference: &str) -> Result<Option<i64>, &'static str> {
+    let inspected: Inspected = serde_json::from_slice(&part.body).map_err(|_| "no object that has an id")?;
+    if what != "image" && inspected.class(reference) <= Class::Prefix {
+        return Ok(None);
+    }
+    match inspected.created.as_deref() {
+        None | Some("") => Ok(Some(0)),
+        Some(created) => unix_seconds(created).map(Some).ok_or("an object of no known date"),
+    }
 }
 
 /// Reads `2026-01-02T03:04:05.678Z` (RFC 3339, any offset) down to the second.

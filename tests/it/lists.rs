@@ -254,3 +254,48 @@ async fn lists_at_the_same_time_have_each_container_once_and_under_its_node() {
         assert_eq!(rows(&list).len(), 9);
     }
 }
+
+#[tokio::test]
+async fn a_node_that_does_not_say_whether_it_has_a_pivot_was_not_heard() {
+    let cluster = Setup::fixed(&HOSTS).start().await;
+    let filter = filters(&json!({ "before": ["nope"] }));
+    let target = format!("/containers/json?filters={filter}");
+    let failed = answers::respond(500, answers::JSON, r#"{"message":"a layer cannot be read"}"#);
+    let undated = json!({ "Id": "a", "Name": "/nope", "Created": "yesterday" }).to_string();
+    for (rule, reason) in [
+        (failed, "engine"),
+        (answers::garbage(), "malformed"),
+        (answers::respond(200, answers::JSON, undated), "malformed"),
+    ] {
+        cluster.engine(2).on("/containers/nope/json", rule);
+        let refused = cluster.client(0).get(&target).await;
+        let said = (refused.status, refused.header("x-node-errors"), refused.header("x-node-answered"));
+        assert_eq!(said, (503, &*format!("node3={reason}"), "2/3"), "{}", refused.text());
+    }
+    // Several on a node whose ids begin so are none of that name, and what all refuse is the caller's error.
+    let many = r#"{"message":"multiple IDs found with provided prefix: nope"}"#;
+    cluster.engine(2).on("/containers/nope/json", answers::respond(500, answers::JSON, many));
+    assert_eq!(cluster.client(0).get(&target).await.status, 404);
+    for node in &cluster.nodes {
+        let refusal = answers::respond(400, answers::JSON, r#"{"message":"invalid"}"#);
+        node.engine().on("/containers/nope/json", refusal);
+    }
+    assert_eq!(cluster.client(0).get(&target).await.status, 404);
+}
+
+#[tokio::test]
+async fn an_image_without_a_date_is_a_pivot_older_than_all_others() {
+    let cluster = Setup::fixed(&HOSTS).start().await;
+    cluster.engine(1).on("/images/old/json", answers::respond(200, answers::JSON, r#"{"Id":"sha256:0"}"#));
+    for (filter, hosts) in [("since", &HOSTS[..]), ("before", &["node2"])] {
+        let target = format!("/images/json?filters={}", filters(&json!({ filter: ["old"] })));
+        let list = cluster.client(0).get(&target).await;
+        assert_eq!((list.status, list.header("x-node-answered")), (200, "3/3"), "{}", list.text());
+        let images = list.json();
+        let mut nodes: Vec<_> = images.as_array().unwrap().iter().map(|image| &image["Portainer"]).collect();
+        nodes.dedup();
+        let of = |host: &&str| nodes.iter().any(|node| node["Agent"]["NodeName"] == **host);
+        let listed: Vec<_> = HOSTS.iter().filter(|host| of(host)).copied().collect();
+        assert_eq!(listed, hosts, "{filter}: {}", list.text());
+    }
+}
