@@ -19,6 +19,11 @@ const WORDS: &[u8] = b"not a swarm manager";
 /// With a 403, where an overlay is to be made.
 const NETWORK_WORDS: &[u8] = b"multi-host network from a worker node";
 
+/// Whether an engine's refusal says that it is no manager.
+pub(super) fn says_so(refusal: &[u8]) -> bool {
+    memchr::memmem::find(refusal, WORDS).is_some()
+}
+
 /// Passes an answer on, unless it is an engine's refusal that says it is no manager.
 pub(super) async fn check(route: &Route, answer: Answer) -> Result<Answer, Fail> {
     let words = match answer.response.status() {

@@ -6,11 +6,12 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use super::budget::Lease;
 use super::part::{Missed, Part, Question, missed, nobodys_fault, unheard};
-use super::{Answer, Asked, Executor, Fail, Tally};
+use super::{Answer, Asked, Executor, Fail, Tally, stale};
 use crate::decide::{Absent, Route};
 use crate::model::api_path::ApiPath;
-use crate::model::{Absence, Cluster, Member};
+use crate::model::{Absence, Cluster, Hint, Member, chain};
 
 /// The part of a network's inspect that says whose it is.
 #[derive(Deserialize)]
@@ -88,12 +89,35 @@ impl Executor {
         let part = self.part(member, &question, &query, &lease).await?;
         match part.status {
             StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Ok(None),
+            StatusCode::NOT_FOUND if member.is_here() => return Ok(None),
+            StatusCode::NOT_FOUND => {
+                self.sees_the_swarm(member, &question, &lease).await?;
+                return Ok(None);
+            }
             status => return Err(missed(member, "engine", &status)),
         }
         let network: Network =
             serde_json::from_slice(&part.body).map_err(|error| missed(member, "malformed", &error))?;
         Ok((network.scope == "swarm").then_some((part, network.id)))
+    }
+
+    /// Makes sure that this node's engine is a manager's that has a leader. Any other says of a network of the Swarm
+    /// that there is none: it ignores that it could not ask.
+    async fn sees_the_swarm(
+        &self,
+        member: &Arc<Member>,
+        question: &Question<'_>,
+        lease: &Mutex<Lease>,
+    ) -> Result<(), Missed> {
+        let path = ApiPath::parse("/swarm").map_err(|problem| missed(member, "engine", &chain(&problem)))?;
+        let part = self.part(member, &Question { path: &path, ..*question }, "", lease).await?;
+        if part.status == StatusCode::OK {
+            return Ok(());
+        }
+        if stale::says_so(&part.body) {
+            let _ = self.hints.try_send(Hint::StaleRole);
+        }
+        Err(missed(member, "engine", &"it is no manager that can see the Swarm's networks"))
     }
 }
 

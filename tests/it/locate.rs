@@ -479,3 +479,32 @@ async fn a_network_that_a_worker_does_not_know_is_not_said_to_be_gone_while_no_m
     let named = cluster.client(1).get_with("/networks/shop", &[("X-Node", "node2")]).await;
     assert_eq!((named.status, named.message()), (404, "network shop not found".to_owned()));
 }
+
+#[tokio::test]
+async fn a_network_is_not_said_to_be_gone_by_a_manager_that_does_not_see_the_swarm() {
+    let cluster = Setup::swarm(&HOSTS, 1).start().await;
+    // What an engine says of a network of the Swarm that it does not see: a worker's, or a manager's without a leader.
+    let unknown = || answers::respond(404, answers::JSON, "{\"message\":\"network shop not found\"}\n");
+    cluster.engine(0).on("GET /networks/shop", unknown());
+    cluster.engine(1).on("/networks/shop", unknown());
+    for words in ["This node is not a swarm manager. Worker nodes can't", "The swarm does not have a leader."]
+    {
+        let text = json!({ "message": words }).to_string();
+        cluster.engine(0).on("/swarm", answers::respond(503, answers::JSON, text));
+        for method in ["GET", "DELETE"] {
+            let refused = cluster.client(1).call(method, "/networks/shop", &[], "").await;
+            let said = (refused.status, refused.header("x-node-errors"));
+            assert_eq!(said, (503, "node1=engine"), "{method}, {words}: {}", refused.text());
+            assert!(refused.message().starts_with("No such network: shop"), "{}", refused.message());
+        }
+    }
+    cluster.engine(0).off("/swarm");
+    for method in ["GET", "DELETE"] {
+        let missing = cluster.client(1).call(method, "/v1.41/networks/shop", &[], "").await;
+        assert_eq!(
+            (missing.status, missing.message()),
+            (404, "network shop not found".to_owned()),
+            "{method}"
+        );
+    }
+}
