@@ -34,8 +34,8 @@ pub use leashes::Leashes;
 /// 256 characters of a path are logged.
 const LOGGED: usize = 256;
 
-/// 1 MiB: no body of a manager route is larger (a config's or secret's data are at most half of it).
-const REPEATABLE: usize = 1 << 20;
+/// 2 MiB: no body of a manager route is larger. A config's data are at most 1000 KB, which is 1.3 MiB as base64.
+const REPEATABLE: usize = 2 << 20;
 
 /// 1 s: at a start, or when it is asked for anew, the node list is there within a fraction of it, and a list that waits
 /// is better than a short one.
@@ -110,7 +110,9 @@ impl Pipeline {
     ) -> Result<Answer, Failure> {
         let caller = self.identify(&head, &path, client, cluster).await?;
         let wishes = Wishes::read(&head)?;
-        if !cluster.complete && concerns_all(route(&head.method, &path)) {
+        let of_all = concerns_all(route(&head.method, &path));
+        // A peer asks this node alone, and whoever names a node means that one.
+        if of_all && !cluster.complete && origin_of(client) == Origin::Public && wishes.node.is_none() {
             *cluster = self.settled().await;
         }
         let mut asked = Asked::new(head, carried(body), path, caller, Arc::clone(client));

@@ -1,10 +1,16 @@
 //! Lists and `/info` of all nodes, merged.
 
-use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+use swarmgate::model::Kind;
+use tokio::net::TcpStream;
+
+use crate::peers::{as_peer, identity};
 use crate::support::client::Reply;
-use crate::support::cluster::Setup;
-use crate::support::engine::{answers, samples};
+use crate::support::cluster::{CLUSTER_SECRET, Setup};
+use crate::support::engine::{Script, answers, samples};
+use crate::support::soon;
 
 const HOSTS: [&str; 3] = ["node1", "node2", "node3"];
 const DOCKER: (&str, &str) = ("X-Node-Dialect", "docker");
@@ -298,4 +304,33 @@ async fn an_image_without_a_date_is_a_pivot_older_than_all_others() {
         let listed: Vec<_> = HOSTS.iter().filter(|host| of(host)).copied().collect();
         assert_eq!(listed, hosts, "{filter}: {}", list.text());
     }
+}
+
+#[tokio::test]
+async fn only_a_list_of_all_nodes_waits_until_all_are_known() {
+    // Without a leader nobody tells the node list.
+    let unled = |script: &mut Script| {
+        script.swarm.as_ref().unwrap().change(|content| content.has_quorum = false);
+    };
+    let cluster = Setup::swarm(&HOSTS, 1).script(0, unled).start_only().await;
+    let node = &cluster.nodes[1];
+    node.snapshot("its Swarm is known, its nodes are not", |c| c.kind == Kind::Swarm && !c.complete).await;
+    let listens = async {
+        while TcpStream::connect(node.peer_at()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("it listens for peers", listens).await;
+    let peer = identity(CLUSTER_SECRET, "somebody");
+    let began = Instant::now();
+    for _ in 0..5 {
+        let list = as_peer(node, &peer, "/containers/json", &[]).await.unwrap();
+        assert_eq!((list.status, list.json().as_array().unwrap().len()), (200, 3));
+        let list = cluster.client(1).get_with("/containers/json", &[("X-Node", "node2")]).await;
+        assert_eq!((list.status, rows(&list).len()), (200, 3));
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let began = Instant::now();
+    let list = cluster.client(1).get("/containers/json").await;
+    assert!(began.elapsed() >= Duration::from_secs(1) && list.header("x-node-errors").contains("swarm="));
 }
