@@ -22,7 +22,8 @@ impl Executor {
         let node = || to.shown.to_string();
         let upgrade = asked.allowed_upgrade(route);
         let mut answer = self.send(route, asked, to).await?;
-        let read = matches!(asked.method, Method::GET | Method::HEAD);
+        // What becomes a stream is no read: its engine may have begun it.
+        let read = matches!(asked.method, Method::GET | Method::HEAD) && upgrade.is_none();
         if read && asked.can_repeat() && matches!(&answer, Err(dial::Fail::Broken { .. })) {
             // A kept connection may have died under us; nothing was answered and nothing changed there.
             answer = self.send(route, asked, to).await?;

@@ -267,3 +267,32 @@ async fn whatever_refuses_an_upgrade_what_came_with_it_is_no_request() {
     assert!(!wire.head().await.to_ascii_lowercase().contains("connection: close"));
     wire.through("HTTP/1.1 403 Forbidden").await;
 }
+
+#[tokio::test]
+async fn a_websocket_whose_peer_breaks_off_is_not_asked_for_again_and_a_plain_read_is() {
+    let cluster = Setup::fixed(&HOSTS).relayed().start().await;
+    let id = samples::id(&samples::node_id("node2"), "container", 0);
+    let plain = [("X-Node", "node2")];
+    let websocket = [
+        ("X-Node", "node2"),
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    for (path, headers, status, times) in [("attach/ws", &websocket[..], 503, 1), ("top", &plain[..], 200, 2)]
+    {
+        let path = format!("/containers/{id}/{path}");
+        let (started, inside) = tokio::sync::oneshot::channel();
+        let (_never, released) = tokio::sync::oneshot::channel();
+        cluster.engine(1).on(&path, answers::hold(started, released));
+        let client = cluster.client(0);
+        let breaks = async {
+            soon("it is inside", inside).await.unwrap();
+            cluster.nodes[1].relay.as_ref().unwrap().break_off();
+        };
+        let (answer, ()) = tokio::join!(client.get_with(&path, headers), breaks);
+        let seen = cluster.engine(1).seen().iter().filter(|seen| seen.path() == path).count();
+        assert_eq!((answer.status, seen), (status, times), "{path}: {}", answer.text());
+    }
+}

@@ -33,6 +33,7 @@ const SMALL: usize = 1400;
 /// A TCP relay to one address. Dropped, it and its connections are gone.
 pub(crate) struct Relay {
     wire: Arc<watch::Sender<Wire>>,
+    breaks: Arc<watch::Sender<()>>,
     accepted: watch::Receiver<usize>,
     _over: DropGuard,
 }
@@ -44,15 +45,28 @@ impl Relay {
         let (wire, over, tasks) =
             (Arc::new(watch::Sender::new(Wire::Whole)), CancellationToken::new(), TaskTracker::new());
         let (count, accepted) = watch::channel(0);
-        let (until, between, pairs) = (over.clone(), Arc::clone(&wire), tasks.clone());
+        let breaks: Arc<watch::Sender<()>> = Arc::default();
+        let (until, between, breaking, pairs) =
+            (over.clone(), Arc::clone(&wire), Arc::clone(&breaks), tasks.clone());
         tasks.spawn(over.clone().run_until_cancelled_owned(async move {
             while let Ok((near, _)) = listener.accept().await {
                 count.send_modify(|count| *count += 1);
-                let pair = join(near, to, delay, between.subscribe());
+                let (pair, mut broken) = (join(near, to, delay, between.subscribe()), breaking.subscribe());
+                let pair = async move {
+                    tokio::select! {
+                        () = pair => {}
+                        _ = broken.changed() => {}
+                    }
+                };
                 pairs.spawn(until.clone().run_until_cancelled_owned(pair));
             }
         }));
-        Self { wire, accepted, _over: over.drop_guard() }
+        Self { wire, breaks, accepted, _over: over.drop_guard() }
+    }
+
+    /// Ends the connections that there are; new ones are as ever.
+    pub(crate) fn break_off(&self) {
+        self.breaks.send_replace(());
     }
 
     pub(crate) fn hang(&self) {
