@@ -1,13 +1,16 @@
 //! Notices that a node which was asked as a manager is none any more.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http::{Response, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use http::{Response, StatusCode};
+use http_body::Frame;
 use http_body_util::BodyExt;
 
 use super::{Answer, Fail};
-use crate::body::Body;
+use crate::body::{Body, BoxError};
 use crate::decide::{Route, Scope};
 
 /// 16 KiB: an engine's refusal is one sentence.
@@ -32,23 +35,83 @@ pub(super) async fn check(route: &Route, answer: Answer) -> Result<Answer, Fail>
         _ => return Ok(answer),
     };
     let Answer { response, by, tally } = answer;
-    let (mut head, mut body) = response.into_parts();
-    let mut said = BytesMut::new();
-    let reading = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            if let Some(data) = frame.data_ref() {
-                said.extend_from_slice(data);
-            }
-            if said.len() > SENTENCE {
-                break;
-            }
-        }
-    };
-    // What has come by then is judged and passed on.
-    let _ = tokio::time::timeout(PATIENCE, reading).await;
-    head.headers.remove(header::CONTENT_LENGTH);
-    let is_none = memchr::memmem::find(&said, words).is_some();
+    let (head, body) = response.into_parts();
+    let read = Beginning::read(body).await;
+    let is_none = memchr::memmem::find(&read.said, words).is_some();
     let node = by.shown.to_string();
-    let answer = Answer { response: Response::from_parts(head, Body::from(said.freeze())), by, tally };
+    let answer = Answer { response: Response::from_parts(head, read.into_body()), by, tally };
     if is_none { Err(Fail::StaleRole { node, answer: Box::new(answer) }) } else { Ok(answer) }
+}
+
+/// A body of which the beginning was read. As a body it is whole again, and ends as it would have ended.
+struct Beginning {
+    said: Bytes,
+    rest: Rest,
+}
+
+enum Rest {
+    Nothing,
+    Unread(Body),
+    Broken(Option<BoxError>),
+}
+
+impl Beginning {
+    /// What comes in time, up to a sentence.
+    async fn read(mut body: Body) -> Self {
+        let mut said = BytesMut::new();
+        let reading = async {
+            while said.len() <= SENTENCE {
+                match body.frame().await {
+                    Some(Ok(frame)) => said.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                    Some(Err(error)) => return Some(Rest::Broken(Some(error))),
+                    None => return Some(Rest::Nothing),
+                }
+            }
+            None
+        };
+        let ended = tokio::time::timeout(PATIENCE, reading).await.ok().flatten();
+        Self { said: said.freeze(), rest: ended.unwrap_or(Rest::Unread(body)) }
+    }
+
+    fn into_body(self) -> Body {
+        if matches!(self.rest, Rest::Nothing) { Body::from(self.said) } else { Body::boxed(self) }
+    }
+}
+
+impl http_body::Body for Beginning {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if !self.said.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.said)))));
+        }
+        match &mut self.rest {
+            Rest::Nothing => Poll::Ready(None),
+            Rest::Unread(body) => Pin::new(body).poll_frame(cx),
+            Rest::Broken(error) => Poll::Ready(error.take().map(Err)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_of_a_slow_body_and_the_rest_of_it_are_the_whole() {
+        let slow = stream::unfold(0, async |at| {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let frame = Ok::<_, BoxError>(Frame::data(Bytes::from(at.to_string())));
+            (at < 6).then_some((frame, at + 1))
+        });
+        let read = Beginning::read(Body::boxed(StreamBody::new(slow))).await;
+        assert_eq!(read.said, "0", "it is not waited for");
+        assert_eq!(read.into_body().collect().await.unwrap().to_bytes(), "012345");
+    }
 }

@@ -3,8 +3,10 @@
 use http_body_util::BodyExt;
 use serde_json::json;
 
+use crate::support::client::whole;
 use crate::support::cluster::Setup;
 use crate::support::engine::{Seen, answers, samples};
+use crate::support::soon;
 
 const HOSTS: [&str; 3] = ["node1", "node2", "node3"];
 const MANAGER: (&str, &str) = ("X-PortainerAgent-ManagerOperation", "1");
@@ -355,4 +357,45 @@ async fn without_any_manager_in_reach_the_refusal_is_the_engines() {
     assert!(refused.message().starts_with("This node is not a swarm manager."), "{}", refused.message());
     // What is local is served as ever.
     assert_eq!(cluster.client(2).get("/version").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_config_as_large_as_a_swarm_takes_is_sent_whole_to_a_second_manager() {
+    let mut cluster = Setup::swarm(&HOSTS, 2).start().await;
+    cluster.nodes[0].stop_engine().await;
+    // 1000 KB, as base64.
+    let body = format!("{{\"Name\":\"large\",\"Data\":\"{}\"}}", "A".repeat(1_000 * 1024 * 4 / 3));
+    let made = cluster.client(2).call("POST", "/configs/create?large", &[], body.clone()).await;
+    assert_eq!((made.status, made.header("x-node")), (201, "node2"), "{}", made.text());
+    let seen = cluster.engine(1).seen();
+    let lengths: Vec<_> =
+        seen.iter().filter(|s| s.target.ends_with("?large")).map(Seen::body_length).collect();
+    assert_eq!(lengths, [body.len() as u64]);
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_no_sentence_arrives_whole_and_one_that_breaks_off_does_not_end_cleanly() {
+    let cluster = Setup::swarm(&HOSTS, 2).start().await;
+    for size in [10, 16 << 10, 100_000] {
+        let text = json!({ "message": "x".repeat(size) }).to_string();
+        cluster.engine(0).on("/services", answers::respond(503, answers::JSON, text.clone()));
+        for at in [0, 2] {
+            let refused = cluster.client(at).get("/services").await;
+            assert_eq!((refused.status, refused.text() == text), (503, true), "{size} through {}", HOSTS[at]);
+            assert_eq!(refused.header("content-length"), text.len().to_string());
+        }
+        cluster.engine(0).on("/services", answers::truncated_as(503, text));
+        for at in [0, 2] {
+            let mut connection = cluster.client(at).connect().await;
+            let breaks = async {
+                match connection.send("GET", "/services", &[], whole("")).await {
+                    // An agent in between that got no head says so.
+                    Ok(answer) if answer.status() == 502 => true,
+                    Ok(answer) => answer.into_body().collect().await.is_err(),
+                    Err(_) => true,
+                }
+            };
+            assert!(soon("an end", breaks).await, "{size} through {}", HOSTS[at]);
+        }
+    }
 }

@@ -67,11 +67,16 @@ pub(crate) fn garbage() -> Rule {
 
 /// Promises more than it sends, then breaks off.
 pub(crate) fn truncated(text: impl Into<Bytes>) -> Rule {
+    truncated_as(200, text)
+}
+
+/// The same, with this status.
+pub(crate) fn truncated_as(status: u16, text: impl Into<Bytes>) -> Rule {
     let text = text.into();
     Rule::from(move |_| {
         let promised = text.len() as u64 + 100;
         let source = Source::Pieces(VecDeque::from([text.clone()]), End::Flush);
-        std::future::ready(build(200, JSON, Out { exact: Some(promised), source, open: None }))
+        std::future::ready(build(status, JSON, Out { exact: Some(promised), source, open: None }))
     })
 }
 
