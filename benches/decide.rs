@@ -58,7 +58,6 @@ fn one(head: &Parts, cluster: &Cluster) -> bool {
         dialect: asked.dialect.unwrap_or(Dialect::Portainer),
         method: &head.method,
         path: &path,
-        query: head.uri.query().unwrap_or_default(),
         target: asked.target,
         manager_operation: asked.manager_operation,
         body: None,

@@ -310,7 +310,6 @@ fn facts<'r>(asked: &'r Asked, wishes: &'r Wishes, body: Option<&'r [u8]>) -> Fa
         dialect: asked.dialect,
         method: &asked.method,
         path: &asked.path,
-        query: &asked.query,
         target: wishes.target(),
         manager_operation: wishes.manager_operation,
         body,

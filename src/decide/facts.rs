@@ -41,7 +41,6 @@ pub struct Facts<'r> {
     pub dialect: Dialect,
     pub method: &'r Method,
     pub path: &'r ApiPath,
-    pub query: &'r str,
     pub target: Option<Target<'r>>,
     /// Whether Portainer asks for a manager.
     pub manager_operation: bool,

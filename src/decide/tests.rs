@@ -48,7 +48,6 @@ fn ask(request: &str, cluster: &Cluster) -> Result<Plan, Refuse> {
         dialect: Dialect::Portainer,
         method: &method,
         path: &path,
-        query: "",
         target: None,
         manager_operation: false,
         body: None,

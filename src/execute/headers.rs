@@ -1,4 +1,4 @@
-//! The only place that edits headers: what stops at the entry agent, what goes on, what comes back.
+//! The only place that says which headers stop at the entry agent, which go on, and which come back.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 

@@ -9,12 +9,25 @@ use crate::body::Body;
 use crate::decide::{Pace, Route};
 use crate::dial;
 use crate::model::api_path::ApiPath;
-use crate::model::{ApiRange, Cluster};
+use crate::model::{ApiRange, ApiVersion, Cluster};
 
 /// The path under which the engine is asked, and the version if it had to be changed.
-struct Versioned {
-    path: String,
-    changed: Option<HeaderValue>,
+pub(super) struct Versioned {
+    pub(super) path: String,
+    pub(super) changed: Option<HeaderValue>,
+}
+
+impl Versioned {
+    /// The path under the version that is nearest to `wanted`. Without a range, or one wanted, as it is.
+    pub(super) fn new(path: &ApiPath, wanted: Option<ApiVersion>, range: Option<ApiRange>) -> Self {
+        let Some(wanted) = wanted else { return Self { path: path.canonical(), changed: None } };
+        let clamped = range.map_or(wanted, |range| range.clamp(wanted));
+        let is_same = path.version() == Some(clamped);
+        Self {
+            path: if is_same { path.canonical() } else { path.with_version(clamped) },
+            changed: (clamped != wanted).then(|| HeaderValue::from_str(&clamped.to_string()).ok()).flatten(),
+        }
+    }
 }
 
 impl Executor {
@@ -59,24 +72,20 @@ impl Executor {
 ///
 /// Not for pruning volumes: below 1.42 that deletes named volumes too, so another version means other data.
 fn clamp(route: &Route, path: &ApiPath, range: Option<ApiRange>) -> Result<Versioned, Fail> {
-    let untouched = || Versioned { path: path.canonical(), changed: None };
-    let (Some(asked), Some(range)) = (path.version(), range) else { return Ok(untouched()) };
-    let clamped = range.clamp(asked);
-    if clamped == asked {
-        return Ok(untouched());
+    let versioned = Versioned::new(path, path.version(), range);
+    if let (Some(clamped), Some(asked), "/volumes/prune") =
+        (&versioned.changed, path.version(), route.pattern)
+    {
+        let clamped = String::from_utf8_lossy(clamped.as_bytes()).into_owned();
+        return Err(Fail::OldPrune { asked: asked.to_string(), clamped });
     }
-    if route.pattern == "/volumes/prune" {
-        return Err(Fail::OldPrune { asked: asked.to_string(), clamped: clamped.to_string() });
-    }
-    let changed = HeaderValue::from_str(&clamped.to_string()).ok();
-    Ok(Versioned { path: path.with_version(clamped), changed })
+    Ok(versioned)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::decide::table::route;
-    use crate::model::ApiVersion;
 
     fn range(min: &str, max: &str) -> Option<ApiRange> {
         Some(ApiRange { min: ApiVersion::parse(min).unwrap(), max: ApiVersion::parse(max).unwrap() })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::Mutex;
@@ -11,6 +11,7 @@ use tracing::debug;
 
 use super::attend::Pulse;
 use super::budget::Lease;
+use super::local::Versioned;
 use super::{Answer, Asked, Executor, Fail, headers};
 use crate::body::Body;
 use crate::decide::{Absent, Merge};
@@ -138,20 +139,21 @@ impl Executor {
             missed(member, reason, &fail)
         })?;
         pulse.beat();
-        let (mut head, body) = answer.into_parts();
-        if let (true, Some(asked), Some(api)) = (member.is_here(), question.version, member.api)
-            && let Ok(version) = HeaderValue::from_str(&api.clamp(asked).to_string())
-            && api.clamp(asked) != asked
-        {
-            head.headers.insert(headers::API_VERSION, version);
-        }
+        let (head, body) = answer.into_parts();
         if head.status == StatusCode::MISDIRECTED_REQUEST {
             let _ = self.hints.try_send(Hint::StaleRole);
             let reason = if question.again { Absence::Unreachable.as_str() } else { MOVED };
             return Err(missed(member, reason, &"its address has passed to another node"));
         }
-        if head.headers.contains_key(headers::FAILURE) {
-            return Err(missed(member, "engine", &"its agent cannot reach the engine"));
+        match head.headers.get(headers::FAILURE) {
+            None => {}
+            Some(kind) if kind == headers::UNASKED => {
+                return Err(missed(member, "engine", &"its agent cannot reach the engine"));
+            }
+            Some(_) => {
+                let own = format!("its agent has no answer of the engine, and says {}", head.status);
+                return Err(missed(member, "engine", &own));
+            }
         }
         if head.headers.contains_key(header::CONTENT_ENCODING) {
             return Err(missed(member, "malformed", &"an encoded answer that was not asked for"));
@@ -167,13 +169,8 @@ impl Executor {
         query: &str,
     ) -> Result<Response<Incoming>, dial::Fail> {
         // Peers bring the version into their engines' range themselves.
-        let path = match (question.version, member.api) {
-            (Some(version), Some(range)) if member.is_here() => {
-                question.path.with_version(range.clamp(version))
-            }
-            (Some(version), _) => question.path.with_version(version),
-            (None, _) => question.path.canonical(),
-        };
+        let range = member.api.filter(|_| member.is_here());
+        let Versioned { path, changed } = Versioned::new(question.path, question.version, range);
         let target = if query.is_empty() { path } else { format!("{path}?{query}") };
         let mut request = Request::new(Body::Empty);
         *request.method_mut() = Method::GET;
@@ -188,11 +185,15 @@ impl Executor {
         for name in [header::ACCEPT_ENCODING, header::CONTENT_LENGTH, header::CONTENT_TYPE] {
             request.headers_mut().remove(name);
         }
-        if member.is_here() {
-            self.engine.request(request).await
+        let mut answer = if member.is_here() {
+            self.engine.request(request).await?
         } else {
-            self.peers.request(member, request).await
+            self.peers.request(member, request).await?
+        };
+        if let Some(version) = changed {
+            answer.headers_mut().insert(headers::API_VERSION, version);
         }
+        Ok(answer)
     }
 
     async fn collect(
