@@ -131,14 +131,14 @@ impl Executor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::sleep;
+    use tokio::time::sleep_until;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Held up by us for so long, then silent by itself for so long.
     async fn answer(pulse: &Pulse, ours: u32, its: u32) {
-        pulse.held_up(sleep(SECOND * ours)).await;
-        sleep(SECOND * its).await;
+        pulse.held_up(sleep_until(Instant::now() + SECOND * ours)).await;
+        sleep_until(Instant::now() + SECOND * its).await;
     }
 
     #[tokio::test(start_paused = true)]

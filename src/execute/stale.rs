@@ -106,7 +106,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_read_of_a_slow_body_and_the_rest_of_it_are_the_whole() {
         let slow = stream::unfold(0, async |at| {
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_secs(3)).await;
             let frame = Ok::<_, BoxError>(Frame::data(Bytes::from(at.to_string())));
             (at < 6).then_some((frame, at + 1))
         });
