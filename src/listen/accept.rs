@@ -170,6 +170,21 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_client_whose_cable_was_pulled_is_gone_after_a_minute() {
+        let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = Accepting::new(listener).next().await;
+        let socket = SockRef::from(&stream);
+        assert!(!socket.keepalive().unwrap() && !socket.tcp_nodelay().unwrap(), "not by itself");
+        tune(&stream).unwrap();
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(30));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
+
     #[test]
     fn connections_never_exceed_a_third_of_the_descriptors() {
         let files = files().unwrap_or(usize::MAX);

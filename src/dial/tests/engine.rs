@@ -6,8 +6,11 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
@@ -238,8 +241,8 @@ fn a_missing_certificate_file_is_a_problem_that_names_it() {
     assert_eq!(problem.option, "DOCKER_CERT_PATH");
 }
 
-#[tokio::test]
-async fn an_engine_over_tls_is_verified_by_name() {
+/// A certificate authority, and a folder with Docker's three files, made by it.
+fn docker_certificates() -> (CertifiedIssuer<'static, KeyPair>, TempDir, ServerConfig) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -249,12 +252,23 @@ async fn an_engine_over_tls_is_verified_by_name() {
     for (file, text) in [("ca.pem", ca.pem()), ("cert.pem", leaf.pem()), ("key.pem", key.serialize_pem())] {
         std::fs::write(folder.path().join(file), text).unwrap();
     }
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.der().clone()).unwrap();
+    let provider = Arc::new(default_provider());
+    // As dockerd does with --tlsverify.
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier.build().unwrap())
         .with_single_cert(vec![leaf.der().clone()], key.serialize_der().try_into().unwrap())
         .unwrap();
+    (ca, folder, config)
+}
+
+#[tokio::test]
+async fn an_engine_over_tls_is_verified_by_name_and_verifies_us() {
+    let (ca, folder, config) = docker_certificates();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -267,6 +281,9 @@ async fn an_engine_over_tls_is_verified_by_name() {
     let far = async {
         assert!(acceptor.accept(listener.accept().await.unwrap().0).await.is_err());
         let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+        let shown = std::fs::read(folder.path().join("cert.pem")).unwrap();
+        let shown = CertificateDer::from_pem_slice(&shown).unwrap();
+        assert_eq!(stream.get_ref().1.peer_certificates(), Some([shown].as_slice()));
         read_to(&mut stream, "\r\n\r\n").await;
         stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
     };
@@ -274,4 +291,15 @@ async fn an_engine_over_tls_is_verified_by_name() {
     let ((), (wrong, right)) = tokio::join!(far, near);
     assert!(matches!(wrong, Fail::Untrusted { .. }), "{wrong:?}");
     assert_eq!(right.unwrap().status(), StatusCode::NO_CONTENT);
+
+    // A pair that another authority signed is refused there, and the remedy is named here.
+    let (_, others, _) = docker_certificates();
+    std::fs::write(others.path().join("ca.pem"), ca.pem()).unwrap();
+    for file in ["ca.pem", "cert.pem", "key.pem"] {
+        std::fs::copy(others.path().join(file), folder.path().join(file)).unwrap();
+    }
+    let refusing = async { assert!(acceptor.accept(listener.accept().await.unwrap().0).await.is_err()) };
+    let (stranger, ()) = tokio::join!(asked("localhost"), refusing);
+    let stranger = stranger.unwrap_err();
+    assert!(matches!(stranger, Fail::Untrusted { .. }), "{stranger:?}");
 }

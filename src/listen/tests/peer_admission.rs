@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use http::Response;
 use rustls::pki_types::ServerName;
@@ -151,27 +152,86 @@ async fn another_secret_fails_on_both_sides() {
     assert!(here.hints.try_recv().is_err());
 
     // A client that would take any server is still not let in. In TLS 1.3 it learns that at its first read.
-    let careless = peer_tls_trusting_both("there");
+    let careless = rotating("other", "ours", "there");
     assert!(here.ask(&careless, any_node()).await.is_err());
     assert!(here.hints.try_recv().is_err());
 }
 
-/// Shows the other authority's certificate, trusts both.
-fn peer_tls_trusting_both(name: &str) -> PeerTls {
-    let both = ["other, and 32 characters at least", "ours, and 32 characters at least"]
-        .map(|secret| Authority::derive(secret.as_bytes()).unwrap());
+/// Shows the first authority's certificate, trusts both.
+fn rotating(first: &str, second: &str, name: &str) -> PeerTls {
+    let both = [first, second]
+        .map(|which| Authority::derive(format!("{which}, and 32 characters at least").as_bytes()).unwrap());
     peer_tls(&both, &node(name)).unwrap()
 }
 
 #[tokio::test]
 async fn a_secret_is_rotated_by_trusting_both_for_a_while() {
-    let both = peer_tls_trusting_both("here");
-    let here = Here::showing(&both, false, &[], &[]);
-    // It shows the other authority's certificate already, and still lets in who shows ours.
-    let refused = here.ask(&tls("ours", "there"), any_node()).await;
-    assert!(refused.is_err());
-    here.ask(&peer_tls_trusting_both("there"), any_node()).await.unwrap();
-    here.ask(&tls("other", "there"), any_node()).await.unwrap();
+    // Swapped: it shows the other authority's certificate already, and still lets in who shows ours.
+    let swapped = Here::showing(&rotating("other", "ours", "here"), false, &[], &[]);
+    // Added: it still shows ours, and lets in who shows the other's already.
+    let added = Here::showing(&rotating("ours", "other", "here"), false, &[], &[]);
+    for here in [&swapped, &added] {
+        for client in [rotating("ours", "other", "there"), rotating("other", "ours", "there")] {
+            here.ask(&client, any_node()).await.unwrap();
+        }
+    }
+    // Who knows one secret alone talks to who shows that one.
+    swapped.ask(&tls("other", "there"), any_node()).await.unwrap();
+    added.ask(&tls("ours", "there"), any_node()).await.unwrap();
+    assert!(swapped.ask(&tls("ours", "there"), any_node()).await.is_err());
+    assert!(added.ask(&tls("other", "there"), any_node()).await.is_err());
+    // Dropped: only the new one is left.
+    let dropped = Here::showing(&tls("other", "here"), false, &[], &[]);
+    dropped.ask(&rotating("other", "ours", "there"), any_node()).await.unwrap();
+    assert!(dropped.ask(&rotating("ours", "other", "there"), any_node()).await.is_err());
+}
+
+/// Another program's client with a right certificate of ours: it speaks these versions, and resumes where it may.
+fn plain_client(versions: &[&'static rustls::SupportedProtocolVersion]) -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority("ours")[0].certificate().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::clone(&tls("ours", "there").client.client_auth_cert_resolver))
+}
+
+#[tokio::test]
+async fn an_older_tls_is_refused_whatever_certificate_it_shows() {
+    let here = Here::new(false, &[], &[]);
+    let name = server_name(&node("here")).unwrap();
+    let both = plain_client(rustls::ALL_VERSIONS);
+    Talk::to(here.listener.at, both, name.clone()).await.unwrap().get().await.unwrap();
+    let older = plain_client(&[&rustls::version::TLS12]);
+    let refused = Talk::to(here.listener.at, older, name).await.err().unwrap();
+    assert!(refused.to_string().contains("ProtocolVersion"), "{refused}");
+}
+
+#[tokio::test]
+async fn no_peer_connection_is_a_resumed_one() {
+    let here = Here::new(false, &[], &[]);
+    // One store of sessions for both: it would resume if it had been given a ticket.
+    let willing = plain_client(rustls::ALL_VERSIONS);
+    for _ in 0..2 {
+        let name = server_name(&node("here")).unwrap();
+        let mut talk = Talk::to(here.listener.at, willing.clone(), name).await.unwrap();
+        // A ticket would have come before the answer.
+        talk.get().await.unwrap();
+        let connection = talk.tls.get_ref().1;
+        assert_eq!(connection.handshake_kind(), Some(HandshakeKind::Full));
+        assert_eq!(connection.tls13_tickets_received(), 0);
+    }
+}
+
+#[test]
+fn no_clock_of_a_node_decides_about_a_peer() {
+    // 2030-01-01, whenever this runs.
+    let moment = Some(rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(1_893_456_000)));
+    let ours = tls("ours", "there");
+    assert_eq!(ours.server.time_provider.current_time(), moment);
+    assert_eq!(ours.client.time_provider.current_time(), moment);
 }
 
 #[tokio::test]
