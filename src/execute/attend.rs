@@ -73,7 +73,7 @@ impl Pulse {
 impl Executor {
     /// Runs `call`, which asks `peer`. When it is silent for a moment, the peer is probed on other connections: an
     /// answer buys more time; without one the call ends as [`dial::Fail::Gone`], and discovery is told. That takes one
-    /// brief probe, or [`DOUBTS`] patient ones in a row; where they are refused, it takes as long as a drain may.
+    /// brief probe, or [`DOUBTS`] patient ones in a row; where it closes its door, it takes as long as a drain may.
     pub(super) async fn attend<T>(
         &self,
         peer: &Member,
@@ -105,8 +105,8 @@ impl Executor {
                     Err(fail) => {
                         debug!(node = %peer.shown, error = %fail, "a silent peer does not answer a probe either");
                         patience = self.limits.silence;
-                        let refused = matches!(fail, dial::Fail::Refused { .. });
-                        let given_up = if refused {
+                        let closed = closes_its_door(&fail);
+                        let given_up = if closed {
                             // An agent that stops takes no new connections, and ends what it has begun. Had it died,
                             // the call's own connection would have broken.
                             draining.get_or_insert_with(Instant::now).elapsed() >= self.limits.drain
@@ -114,7 +114,7 @@ impl Executor {
                             unanswered += 1;
                             unanswered >= doubts
                         };
-                        if refused || given_up {
+                        if closed || given_up {
                             self.silent(peer, fail.absence());
                         }
                         if given_up {
@@ -126,6 +126,11 @@ impl Executor {
             }
         }
     }
+}
+
+/// Whether somebody is there who closes his door, maybe on a probe that was just coming in.
+fn closes_its_door(fail: &dial::Fail) -> bool {
+    matches!(fail, dial::Fail::Refused { .. } | dial::Fail::Unlisted { .. } | dial::Fail::Broken { .. })
 }
 
 #[cfg(test)]

@@ -17,42 +17,69 @@ use crate::support::{engine, soon};
 
 #[tokio::test]
 async fn a_drain_lets_a_short_request_finish_and_refuses_new_connections() {
-    let mut cluster = Setup::fixed(&["node1", "node2"]).start().await;
-    for at in 0..2 {
+    // Who is asked drains, for an answer of its own engine and of a peer's; then the peer drains.
+    for (drains, host) in [(0, "node1"), (0, "node2"), (1, "node2")] {
+        let mut cluster = Setup::fixed(&["node1", "node2"]).start().await;
         let (started_tx, started) = oneshot::channel();
         let (release, released) = oneshot::channel();
-        cluster.engine(at).on("/containers/json", answers::hold(started_tx, released));
+        let engine = if host == "node1" { 0 } else { 1 };
+        cluster.engine(engine).on("/containers/json", answers::hold(started_tx, released));
         let client = cluster.client(0);
-        let host = cluster.nodes[at].script.host.clone();
-        if at == 0 {
-            // Through the peer the same, with its own agent draining.
-            let call = async { client.get_with("/containers/json", &[("X-Node", "node1")]).await };
-            let held = async {
-                soon("it is inside", started).await.unwrap();
-                release.send(()).unwrap();
-            };
-            let (list, ()) = tokio::join!(call, held);
-            assert_eq!(list.status, 200, "{host}");
-            continue;
-        }
-        let node = &mut cluster.nodes[0];
-        let address = client.at;
-        let shutdown = node.shutdown().clone();
-        let call = async { client.get_with("/containers/json", &[("X-Node", "node2")]).await };
+        let closing = [cluster.client(drains).at, cluster.nodes[drains].peer_at()];
+        let shutdown = cluster.nodes[drains].shutdown().clone();
+        let named = [("X-Node", host)];
+        let call = client.get_with("/containers/json", &named);
         let held = async {
             soon("it is inside", started).await.unwrap();
             shutdown.drain();
-            soon("the port closes", async {
-                while TcpStream::connect(address).await.is_ok() {
-                    tokio::task::yield_now().await;
-                }
-            })
-            .await;
+            for address in closing {
+                soon("the port closes", async {
+                    while TcpStream::connect(address).await.is_ok() {
+                        tokio::task::yield_now().await;
+                    }
+                })
+                .await;
+            }
             release.send(()).unwrap();
         };
         let (list, ()) = tokio::join!(call, held);
-        assert_eq!((list.status, list.json().as_array().unwrap().len()), (200, 3), "{host}");
-        assert_eq!(soon("the end", node.finish(Duration::from_secs(15))).await, Ended::Clean);
+        assert_eq!((list.status, list.header("x-node")), (200, host), "{drains} drains: {}", list.text());
+        assert_eq!(list.json().as_array().unwrap().len(), 3, "{drains} drains");
+        let ended = soon("the end", cluster.nodes[drains].finish(Duration::from_secs(15))).await;
+        assert_eq!(ended, Ended::Clean, "{drains} drains for {host}");
+    }
+}
+
+/// A peer's port is closed while it drains: that says nothing about what it still does.
+#[tokio::test]
+async fn a_peer_that_drains_is_waited_for_however_long_it_is_silent() {
+    for (method, path, status) in
+        [("GET", "/containers/json", 200), ("POST", "/containers/web/stop?t=9", 404)]
+    {
+        let setup = Setup::fixed(&["node1", "node2"]).config(|_, config| {
+            // It is doubted at once, again and again.
+            config.limits.silence = Duration::from_millis(1);
+            config.limits.probe_answering = Duration::from_millis(10);
+        });
+        let cluster = setup.start().await;
+        let (started_tx, started) = oneshot::channel();
+        let (release, released) = oneshot::channel();
+        cluster.engine(1).on(path.split('?').next().unwrap(), answers::hold(started_tx, released));
+        let client = cluster.client(0);
+        let named = [("X-Node", "node2")];
+        let call = client.call(method, path, &named, "");
+        let held = async {
+            soon("it is inside", started).await.unwrap();
+            cluster.nodes[1].shutdown().drain();
+            let refused = |m: &Member| m.reach == Reach::Missing(Absence::Refused);
+            cluster.nodes[0].thinks("node2", "refuses", refused).await;
+            for _ in 0..20 {
+                assert_eq!(client.get("/containers/json").await.header("x-node-errors"), "node2=refused");
+            }
+            release.send(()).unwrap();
+        };
+        let (answer, ()) = tokio::join!(call, held);
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
     }
 }
 
