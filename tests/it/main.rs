@@ -24,6 +24,7 @@ mod node_bound;
 mod own;
 mod passing;
 mod peers;
+mod raw_peers;
 mod register;
 mod scripted_engine;
 mod signed;
