@@ -1,5 +1,12 @@
 //! Connections that stop speaking HTTP: attach, exec, sessions, websockets, through one agent and through two.
 
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
 use crate::support::client::Wire;
 use crate::support::cluster::{Cluster, Setup};
 use crate::support::engine::{answers, samples};
@@ -62,6 +69,64 @@ async fn what_a_client_sends_early_is_kept() {
     }
 }
 
+/// An engine by hand: the connections on which it was asked to attach, the head read. It answers pings, and nothing
+/// else.
+fn by_hand(socket: &std::path::Path) -> mpsc::UnboundedReceiver<(String, UnixStream)> {
+    let listener = UnixListener::bind(socket).unwrap();
+    let (attached, attaching) = mpsc::unbounded_channel();
+    TaskTracker::new().spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let attached = attached.clone();
+            TaskTracker::new().spawn(async move {
+                loop {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        let Ok(byte) = stream.read_u8().await else { return };
+                        head.push(byte);
+                    }
+                    let head = String::from_utf8(head).unwrap();
+                    if head.contains("/attach?") {
+                        let _ = attached.send((head, stream));
+                        return;
+                    }
+                    let pong = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK";
+                    if !head.contains("/_ping ") || stream.write_all(pong).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    attaching
+}
+
+#[tokio::test]
+async fn what_a_client_sends_early_reaches_an_engine_only_after_it_agreed() {
+    let mut cluster = two().await;
+    for (at, host) in HOSTS.iter().enumerate() {
+        cluster.nodes[at].stop_engine().await;
+        let mut attaching = by_hand(&cluster.nodes[at].socket);
+        let mut wire = cluster.client(0).wire().await;
+        wire.ask(&attach(host), "early\nbirds\n").await;
+        let (head, mut engine) = soon("the head", attaching.recv()).await.unwrap();
+        assert!(head.to_lowercase().contains("\r\nupgrade: tcp\r\n"), "{head}");
+        // Whatever were on its way would be there before twenty other requests took the same way.
+        for _ in 0..20 {
+            assert_eq!(cluster.client(0).get_with("/_ping", &[("X-Node", host)]).await.status, 200, "{host}");
+        }
+        let mut early = [0; 64];
+        let nothing = engine.try_read(&mut early).unwrap_err();
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock, "{host}");
+        engine
+            .write_all(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(wire.head().await.starts_with("HTTP/1.1 101"), "{host}");
+        let read = soon("the early bytes", engine.read_exact(&mut early[..12])).await.unwrap();
+        assert_eq!(&early[..read], b"early\nbirds\n", "{host}");
+    }
+}
+
 #[tokio::test]
 async fn megabytes_pass_both_ways_unchanged() {
     let cluster = two().await;
@@ -71,10 +136,7 @@ async fn megabytes_pass_both_ways_unchanged() {
         let (mut reading, mut writing) = tokio::io::split(&mut wire.stream);
         let mut heard = vec![0; sent.len()];
         let both = async {
-            let (read, written) = tokio::join!(
-                tokio::io::AsyncReadExt::read_exact(&mut reading, &mut heard),
-                tokio::io::AsyncWriteExt::write_all(&mut writing, &sent),
-            );
+            let (read, written) = tokio::join!(reading.read_exact(&mut heard), writing.write_all(&sent),);
             (read.unwrap(), written.unwrap())
         };
         soon("the echo", both).await;
@@ -294,5 +356,31 @@ async fn a_websocket_whose_peer_breaks_off_is_not_asked_for_again_and_a_plain_re
         let (answer, ()) = tokio::join!(client.get_with(&path, headers), breaks);
         let seen = cluster.engine(1).seen().iter().filter(|seen| seen.path() == path).count();
         assert_eq!((answer.status, seen), (status, times), "{path}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_connection_to_a_peer_is_never_used_again_either() {
+    // Nothing but calls makes connections to the other node.
+    let setup = Setup::fixed(&HOSTS).relayed().config(|_, config| {
+        config.limits.probe_answering = Duration::from_secs(600);
+        config.limits.silence = Duration::from_secs(60);
+    });
+    let cluster = setup.start().await;
+    cluster.engine(1).on("/plugins", answers::respond(200, answers::JSON, "[]"));
+    let plain = async || {
+        let plugins = cluster.client(0).get_with("/plugins", &[("X-Node", "node2")]).await;
+        assert_eq!((plugins.status, plugins.text()), (200, "[]".to_owned()));
+    };
+    plain().await;
+    let relay = cluster.nodes[1].relay.as_ref().unwrap();
+    let known = relay.accepted();
+    for more in 1..=3 {
+        let mut wire = attached(&cluster, "node2").await;
+        assert_eq!(relay.accepted(), known + more, "one of its own");
+        wire.half_close().await;
+        wire.rest().await;
+        plain().await;
+        assert_eq!(relay.accepted(), known + more, "the kept one");
     }
 }
