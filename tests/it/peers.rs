@@ -187,6 +187,32 @@ async fn a_node_that_only_small_packets_reach_costs_one_list_a_second_and_is_nam
 }
 
 #[tokio::test]
+async fn a_call_that_may_take_long_ends_when_its_peer_went_deaf() {
+    let setup = Setup::fixed(&HOSTS[..2]).relayed().config(|_, config| {
+        (config.limits.silence, config.limits.probe_patient) =
+            (Duration::from_millis(100), Duration::from_secs(1));
+        config.limits.probe_answering = Duration::from_secs(600);
+    });
+    let cluster = setup.start().await;
+    let (started, inside) = tokio::sync::oneshot::channel();
+    let (_never, released) = tokio::sync::oneshot::channel();
+    cluster.engine(1).on("/containers/web/stop", answers::hold(started, released));
+    let client = cluster.client(0);
+    let named = [("X-Node", "node2")];
+    let stop = client.call("POST", "/containers/web/stop?t=300", &named, "");
+    let relay = cluster.nodes[1].relay.as_ref().unwrap();
+    let deaf = async {
+        soon("it is inside", inside).await.unwrap();
+        relay.hang();
+        Instant::now()
+    };
+    let (stopped, since) = tokio::join!(stop, deaf);
+    stopped.is_json_of_an_agent(502, "deaf");
+    assert!(since.elapsed() >= Duration::from_secs(2), "two patient probes: {:?}", since.elapsed());
+    cluster.nodes[0].thinks("node2", "is missing", |m| !m.is_reachable()).await;
+}
+
+#[tokio::test]
 async fn forwarded_calls_share_a_kept_connection() {
     // Two nodes: only the entry dials the other one, and its own probes are rare once that answers.
     let setup = Setup::fixed(&HOSTS[..2])
