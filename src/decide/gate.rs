@@ -1,8 +1,10 @@
 //! The gate that every request passes before anything looks at what it asks for: whatever two parsers could read in
 //! two ways is refused.
 //!
-//! The head comes from an HTTP/1.1 parser. What that one already refuses or resolves (a fragment, a length beside a
-//! transfer coding, a malformed line) cannot be seen here any more.
+//! The head comes from an HTTP/1.1 parser. What that one refuses or resolves cannot be seen here any more: it refuses
+//! malformed lines and two lengths that differ; it cuts a fragment off the target; of a length beside `chunked` it
+//! drops the length, reads the chunks, and ends the connection with that request. Whoever is asked further reads one
+//! target and one framing.
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, SEC_WEBSOCKET_KEY,

@@ -115,3 +115,74 @@ async fn a_head_that_is_too_large_ends_the_connection_and_nothing_else() {
     assert_eq!(passed.status, 200);
     assert_eq!(cluster.engine(0).saw("/build").await.headers["x-registry-config"], config);
 }
+
+#[tokio::test]
+async fn a_length_beside_chunks_counts_for_nothing_and_is_the_last_of_its_connection() {
+    let cluster = Setup::fixed(&["node1", "node2"]).start().await;
+    // Read by that length, this would be another request.
+    let body = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    let sent = format!("{:x}\r\n{body}\r\n0\r\n\r\nGET /ping HTTP/1.1\r\nHost: a\r\n\r\n", body.len());
+    for (at, host) in ["node1", "node2"].into_iter().enumerate() {
+        for (framing, next) in [
+            ("Content-Length: 4\nTransfer-Encoding: chunked", ""),
+            ("Transfer-Encoding: chunked\nContent-Length: 4", ""),
+            ("Transfer-Encoding: chunked", "HTTP/1.1 204 No Content\r\n"),
+        ] {
+            let what = format!("{framing} to {host}");
+            cluster.engine(at).forget();
+            let mut wire = cluster.client(0).wire().await;
+            wire.ask(&format!("POST /images/load HTTP/1.1\nHost: a\nX-Node: {host}\n{framing}"), &sent).await;
+            assert!(wire.head().await.starts_with("HTTP/1.1 200"), "{what}");
+            wire.through("35 bytes\\n\"}\n").await;
+            if next.is_empty() {
+                let rest = wire.rest().await;
+                assert!(!rest.contains("HTTP/1.1"), "{what}: {rest}");
+            } else {
+                wire.through(next).await;
+            }
+            let seen = cluster.engine(at).saw("/images/load").await;
+            let framed = ["content-length", "transfer-encoding"].map(|name| seen.headers.get(name).cloned());
+            assert_eq!(framed, [None, Some("chunked".parse().unwrap())], "{what}");
+            assert_eq!(seen.body(), body.as_bytes(), "{what}");
+            let all = cluster.engine(at).seen();
+            assert!(!all.iter().any(|seen| seen.target.contains("smuggled")), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_lengths_that_differ_are_refused_and_of_two_that_agree_one_is_passed_on() {
+    let cluster = Setup::alone("node1").start().await;
+    let mut wire = cluster.client(0).wire().await;
+    wire.ask("POST /images/load HTTP/1.1\nHost: a\nContent-Length: 3\nContent-Length: 4", "abcd").await;
+    assert!(wire.rest().await.starts_with("HTTP/1.1 400"));
+    assert!(!cluster.engine(0).seen().iter().any(|seen| seen.path() == "/images/load"));
+    let mut wire = cluster.client(0).wire().await;
+    let twice =
+        "POST /images/load HTTP/1.1\nHost: a\nConnection: close\nContent-Length: 4\nContent-Length: 4";
+    wire.ask(twice, "abcd").await;
+    assert!(wire.rest().await.starts_with("HTTP/1.1 200"));
+    let seen = cluster.engine(0).saw("/images/load").await;
+    let lengths: Vec<_> = seen.headers.get_all("content-length").iter().collect();
+    assert_eq!(lengths, ["4"]);
+    assert_eq!(seen.body(), b"abcd");
+}
+
+#[tokio::test]
+async fn a_fragment_ends_the_target_and_goes_no_further() {
+    let cluster = Setup::fixed(&["node1", "node2"]).start().await;
+    for (at, host) in ["node1", "node2"].into_iter().enumerate() {
+        for (target, sent) in [
+            ("/plugins#x", "/plugins"),
+            ("/plugins?a=1#x", "/plugins?a=1"),
+            ("/plugins#/../x?b=1", "/plugins"),
+            ("/plugins?a=1#?b=1#c", "/plugins?a=1"),
+        ] {
+            cluster.engine(at).forget();
+            let mut wire = cluster.client(0).wire().await;
+            wire.ask(&format!("GET {target} HTTP/1.1\nHost: a\nX-Node: {host}\nConnection: close"), "").await;
+            assert!(wire.head().await.starts_with("HTTP/1.1 404"), "{target} to {host}");
+            assert_eq!(cluster.engine(at).saw("/plugins").await.target, sent, "{target} to {host}");
+        }
+    }
+}
