@@ -235,6 +235,44 @@ async fn forwarded_calls_share_a_kept_connection() {
     assert_eq!((count("/plugins"), count("/_ping")), (10, 0));
 }
 
+/// The kernel's open connections: each with its local and its remote port, and in how many hundredths of a second it
+/// will ask whether the other end is there, if it will.
+#[cfg(target_os = "linux")]
+fn open_connections() -> Vec<([u16; 2], Option<u32>)> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let row = |line: &str| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        let port = |address: &str| u16::from_str_radix(&address[9..], 16).unwrap();
+        let (timer, when) = columns[5].split_once(':').unwrap();
+        let asks = (timer == "02").then(|| u32::from_str_radix(when, 16).unwrap());
+        (columns[3] == "01").then(|| ([port(columns[1]), port(columns[2])], asks))
+    };
+    table.lines().skip(1).filter_map(row).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn every_connection_of_an_agent_notices_within_a_minute_that_the_other_end_vanished() {
+    let cluster = Setup::fixed(&HOSTS[..2]).start().await;
+    let _client = cluster.client(0).shake_hands().await.unwrap();
+    assert_eq!(cluster.client(0).get_with("/plugins", &[("X-Node", "node2")]).await.status, 404);
+    let (public, peer) = (cluster.client(0).at.port(), cluster.nodes[1].peer_at().port());
+    for (kind, side, port) in [("a client's", 0, public), ("a peer's", 0, peer), ("one to a peer", 1, peer)] {
+        // While data is under way another clock runs.
+        let silent = async {
+            loop {
+                let mut open = open_connections();
+                open.retain(|(ports, _)| ports[side] == port);
+                if !open.is_empty() && open.iter().all(|(_, asks)| asks.is_some_and(|when| when <= 3000)) {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(&format!("{kind} asks after 30 s"), silent).await;
+    }
+}
+
 #[tokio::test]
 async fn another_cluster_secret_is_named_as_such_on_both_sides() {
     let setup = Setup::fixed(&HOSTS).config(|at, config| {
