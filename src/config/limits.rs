@@ -40,7 +40,8 @@ pub struct Limits {
     /// 600 ms: what that probe has, or twice as long as probes of that node take, up to `probe_patient`. No dial waits
     /// longer for its answer before the next one is tried beside it.
     pub probe: Duration,
-    /// 4 s for a probe that no list waits for: seven dials, on a link of half a second each way that loses packets.
+    /// 4 s for a probe that no list waits for: seven dials, on a link of a quarter of a second each way that loses
+    /// packets.
     pub probe_patient: Duration,
     /// 1 s between probes of a node that is missing.
     pub probe_missing: Duration,
