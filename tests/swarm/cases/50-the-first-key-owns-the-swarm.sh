@@ -36,7 +36,12 @@ within 5 "the old one is out" for_all refused signature
 within 5 "and its stream" gone "$stream"
 
 # A reset with a new window: the first of two that ask at once gets it, and all agents agree on who it was.
-agent_cli 2 association reset
+window=$(agent_cli 2 association reset)
+ends=$(sed -n 's/^ *window: *open until //p' <<<"$window")
+contains "the reset says until when it is open" UTC "$ends"
+left=$(($(ms_of "$ends") - $(now_ms)))
+at_least "ms that are left of the README's hour" 3590000 $left
+at_most "ms that are left of the README's hour" 3600000 $left
 for_both() { let_in signature 1 || let_in stranger 1; }
 (for _ in $(seq 20); do HEAD=$CLIENT/h1 BODY=$CLIENT/b1 let_in signature 1; done) &
 (for _ in $(seq 20); do HEAD=$CLIENT/h2 BODY=$CLIENT/b2 let_in stranger 3; done) &

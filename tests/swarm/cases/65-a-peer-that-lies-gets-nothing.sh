@@ -17,6 +17,7 @@ lie() { # lie ADDRESS: the liar speaks from there
 }
 lie "$dead"
 DATA_PATH=$CLIENT/liar LOG_LEVEL=DEBUG DOCKER_HOST=unix://$LAB/n1/docker.sock AGENT_HOST=127.0.0.1 AGENT_PORT=9011 AGENT_CLUSTER_SECRET=$secret \
+  AGENT_METRICS_ADDR=127.0.0.1:9100 \
   AGENT_PEERS="$(agent_address 1):9002,$(agent_address 2):9002" \
   nsenter --target "$(attacker_pid)" --net "$BINARY" >"$CLIENT/liar.log" 2>&1 & LIAR=$!
 at_end "kill $LIAR"
@@ -40,6 +41,7 @@ within 10 "the agent beside it hangs up" hung_up
 # So only its own engine answers it.
 seen=$(in_attacker curl -gsk --max-time 10 -H "@$CLIENT/signature" -D - -o /dev/null https://127.0.0.1:9011/containers/json | tr -d '\r')
 contains "no other node answers it" 'x-node-answered: 1/' "${seen,,}"
+never_asked in_attacker curl -gs --max-time 10 http://127.0.0.1:9100/metrics
 kill -0 "$LIAR" || fail "the liar ended: nothing was proved: $(tail -n 3 "$CLIENT/liar.log")"
 in_attacker ip addr del "$dead/24" dev "$device"
 tells 1 node update --availability active node3
