@@ -24,3 +24,16 @@ within 60 "whole after the engine of node 3 was killed" whole
 unwatch
 watched_honest
 same "lists that failed" 0 "$(watched_failed)"
+
+# The leader's: the other manager has no quorum without it, and its lists go on.
+settled
+lead=$(leader)
+entry=$((3 - lead))                                   # the other manager
+watch "$entry"
+stop_engine "$lead" kill
+at_end start_engine "$lead"
+start_engine "$lead"
+within 60 "whole after the engine of the leader, node $lead, was killed" whole
+unwatch
+watched_honest
+same "lists that failed" 0 "$(watched_failed)"
