@@ -7,7 +7,7 @@
 attacker_up() {
   within 30 "no attacker is left from before" attacker_gone
   at_end engine 1 service rm attacker
-  engine 1 service create -qd --no-resolve-image --name attacker --endpoint-mode dnsrr "$@" busybox sleep 3600 >/dev/null
+  engine 1 service create -qd --no-resolve-image --name attacker --endpoint-mode dnsrr --stop-grace-period 1s "$@" busybox sleep 3600 >/dev/null
   within 30 "the attacker runs" attacker_found
   ATTACKER=$(engine 1 inspect -f "{{(index .NetworkSettings.Networks \"$OVERLAY\").IPAddress}}" "$(attacker_container)")
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj "/CN=$(node_id 3).peer.swarmgate.internal" \
