@@ -10,7 +10,7 @@ for entry in 1 2; do
   cut_at=$(now_ms)
   cut_node 3
   within 5 "node 3 is named" absent "$entry" node3
-  answers "$entry" 2/3 || fail "the others are not listed: $(header X-Node-Answered)"
+  answers "$entry" 2/3 || fail "the others are not listed: $(header X-Node-Answered) $(header X-Node-Errors)"
   in_a_row() { [ "$(tail -n 20 "$WATCHED" | grep -c ' 200 2/3 node3=')" = 20 ]; }
   within 20 "it stays named" in_a_row
   watched_fast "one list waits for it" 1 300 "$cut_at"
