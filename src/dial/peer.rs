@@ -104,11 +104,9 @@ impl Peers {
         loop {
             dials.push(async {
                 let began = Instant::now();
-                let ended = probe(http, connected).await;
-                if ended.is_ok() {
-                    self.0.distances.note(http.dial().address, began);
-                }
-                ended
+                let (answer, exchanged) = probe(http, connected).await?;
+                self.0.distances.note(http.dial().address, began.elapsed().min(exchanged * ROUND_TRIPS));
+                Ok(answer)
             });
             if let Ok(Some(ended)) = timeout(self.0.limits.probe, dials.next()).await {
                 return ended;
@@ -160,7 +158,10 @@ impl Peers {
     }
 }
 
-/// How long lately an answer to a probe took, of each peer that gave one: three round trips.
+/// 3 in a probe: the connection's, the handshake's, and the question's.
+const ROUND_TRIPS: u32 = 3;
+
+/// How long lately an answer to a probe took, of each peer that gave one.
 #[derive(Default)]
 struct Distances(Mutex<HashMap<SocketAddr, (Duration, Instant)>>);
 
@@ -173,12 +174,14 @@ impl Distances {
     }
 
     /// A longer time counts at once, a shorter one by and by: links that delay one packet delay others.
-    fn note(&self, at: SocketAddr, began: Instant) {
+    ///
+    /// Of a dial that waited for a network that was cut, only what came after the wait counts.
+    fn note(&self, at: SocketAddr, took: Duration) {
         let now = Instant::now();
         let mut all = self.lock();
         all.retain(|_, (_, noted)| now - *noted <= Self::KEPT);
         let before = all.get(&at).map(|(took, _)| *took * 7 / 8).unwrap_or_default();
-        all.insert(at, (before.max(now - began), now));
+        all.insert(at, (before.max(took), now));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, (Duration, Instant)>> {
@@ -192,17 +195,20 @@ fn expected(id: &NodeId) -> Option<NodeId> {
     (!id.as_str().contains(':')).then(|| id.clone())
 }
 
-async fn probe(http: &Http<Peer>, connected: &AtomicBool) -> Result<Probe, Fail> {
+/// The answer, and how long it took on the open connection.
+async fn probe(http: &Http<Peer>, connected: &AtomicBool) -> Result<(Probe, Duration), Fail> {
     let at = http.dial().at();
     let malformed = |problem| Fail::Malformed { at: Arc::clone(at), problem };
     let connection = http.dial().dial().await?;
     connected.store(true, Ordering::Relaxed);
     let node = connection.node.clone().ok_or_else(|| malformed("its certificate names no node"))?;
+    let began = Instant::now();
     let answer = http.exchange(connection, ProbeDocument::question()).await?;
     if answer.status() != StatusCode::OK {
         return Err(malformed("it does not answer as an agent"));
     }
-    Ok(ProbeDocument::read(answer.into_body()).await.map_err(malformed)?.proved(node))
+    let answer = ProbeDocument::read(answer.into_body()).await.map_err(malformed)?.proved(node);
+    Ok((answer, began.elapsed()))
 }
 
 /// One peer's address, and who must be there.

@@ -290,3 +290,30 @@ async fn ending_a_stream_over_tls_leaves_the_connection_open() {
     let (input, ()) = tokio::join!(far, near);
     assert_eq!(input, "input");
 }
+
+#[tokio::test]
+async fn a_network_that_was_cut_makes_no_peer_a_distant_one() {
+    let (listener, address) = listen().await;
+    let acceptor = acceptor("n1");
+    let probe = Duration::from_millis(50);
+    let peers = peers(Some(client("n2")), Limits { probe, ..Limits::default() });
+    // The first dial gets through when eleven more have begun: half a second later.
+    let far = async {
+        let (first, _) = listener.accept().await.unwrap();
+        let mut others = Vec::new();
+        while others.len() < 11 {
+            others.push(listener.accept().await.unwrap());
+        }
+        let mut stream = acceptor.accept(first).await.unwrap();
+        read_to(&mut stream, "\r\n\r\n").await;
+        let document = ProbeDocument::new("node1", None, None);
+        stream.write_all(ok(&serde_json::to_string(&document).unwrap()).as_bytes()).await.unwrap();
+        (stream, others)
+    };
+    let (answered, _open) = tokio::join!(peers.probe(address, None, Patience::Full), far);
+    answered.unwrap();
+    match peers.probe(address, None, Patience::Brief).await.unwrap_err() {
+        Fail::Deaf { after, .. } => assert!(after < probe * 11, "{after:?}"),
+        other => panic!("{other:?}"),
+    }
+}
