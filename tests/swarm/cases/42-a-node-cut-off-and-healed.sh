@@ -3,14 +3,15 @@
 
 at_end heal_node 3
 for entry in 1 2; do
-  # The network heals pair by pair: whoever is asked needs its own way there, and node 3 its way back to both.
-  watch_ways '1 3' '2 3' '3 1' '3 2'
+  # The network heals pair by pair: whoever is asked needs its own way to everybody, and node 3 its way back to both.
+  watch_ways '1 3' '2 3' '3 1' '3 2' '1 2' '2 1'
   within 5 "the agents reach each other to begin with" ways_carry
   watch "$entry"
   cut_at=$(now_ms)
   cut_node 3
   within 5 "node 3 is named" absent "$entry" node3
-  answers "$entry" 2/3 || fail "the others are not listed: $(header X-Node-Answered) $(header X-Node-Errors)"
+  answers "$entry" 2/3 ||
+    fail "entry $entry lists not 2/3 but $(header X-Node-Answered) $(header X-Node-Errors); ways: $(ways_told "$cut_at")"
   in_a_row() { [ "$(tail -n 20 "$WATCHED" | grep -c ' 200 2/3 node3=')" = 20 ]; }
   within 20 "it stays named" in_a_row
   watched_fast "one list waits for it" 1 300 "$cut_at"
