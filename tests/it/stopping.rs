@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::BodyExt;
 use swarmgate::model::{Absence, Member, Reach};
@@ -223,7 +223,7 @@ async fn a_write_that_was_given_up_is_not_sent_to_another_manager_and_a_read_is(
 #[tokio::test]
 async fn what_a_draining_peer_has_begun_it_ends() {
     let setup = Setup::fixed(&["node1", "node2"])
-        .config(|_, config| config.limits.silence = Duration::from_millis(10));
+        .config(|_, config| config.limits.silence = Duration::from_millis(1));
     let cluster = setup.start().await;
     let id = engine::samples::id(&engine::samples::node_id("node2"), "container", 0);
     let stop = format!("/containers/{id}/stop");
@@ -238,8 +238,7 @@ async fn what_a_draining_peer_has_begun_it_ends() {
         let refused = |m: &Member| m.reach == Reach::Missing(Absence::Refused);
         cluster.nodes[0].thinks("node2", "takes nothing new", refused).await;
         // Through many refused probes; what is new is not held up by what is not finished.
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(500) {
+        for _ in 0..20 {
             assert_eq!(client.get("/containers/json").await.header("x-node-errors"), "node2=refused");
         }
         for release in [release_stop, release_part] {
