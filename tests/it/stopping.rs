@@ -216,7 +216,8 @@ async fn a_write_that_was_given_up_is_not_sent_to_another_manager_and_a_read_is(
     let write = client.call("POST", "/services/create", &[], r#"{"Name":"shop"}"#);
     let (write, read, ()) = tokio::join!(write, client.get("/services"), ends);
     assert_eq!((write.status, cluster.asked("/services/create")), (502, vec!["node1"]), "{}", write.text());
-    assert!(write.message().contains("refused"), "{}", write.message());
+    // Which way the probe failed depends on how far the port was closed; that it was one is the point.
+    assert!(write.message().contains("silent, and so it is to a probe"), "{}", write.message());
     assert_eq!((read.status, read.header("x-node")), (200, "node2"), "{}", read.text());
 }
 
